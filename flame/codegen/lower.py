@@ -1,0 +1,222 @@
+"""Groups to kernels, by asking each operator for one element.
+
+In a space with rows: loop over the rows; in each, one loop over the row for each *level* of folds (a fold is one level
+above the folds its values read); results with an element for each (g, r) are stored in the first loop that can. In a space
+of free elements the folds are serial loops inside each element, by level in the same way.
+"""
+
+from collections.abc import Callable, Iterable
+from math import prod
+
+from flame.ir import node as nd
+from flame.ir.graph import toposort
+from flame.ir.group import Group, Space, carried, fold_position, position
+from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
+from flame.ir.node import Node, apply, cast, const, var
+from flame.ir.op import Kind
+from flame.ir.ops import Index, flatten
+from flame.ir.plan import Call, Launch, Plan, Slot, Step
+
+Simple = Callable[[Node], Node]
+Key = tuple[Node, Index, Node | None]  # a node, where, and the condition under which its element exists
+
+
+def lower(roots: tuple[Node, ...], groups: list[Group], simple: Simple) -> tuple[Plan, tuple[Node, ...]]:
+    """The plan, and which node each of its slots is.
+
+    `simple` simplifies an index: two ways to the same element must give one expression.
+    """
+    leaves = [n for n in toposort(roots) if n.op.name == "leaf"]
+    stored = leaves + [n for g in groups for n in g.results]
+    slot = {n: i for i, n in enumerate(stored)}
+    everything = set(stored)
+    steps: list[Step] = []
+    for g in groups:
+        if g.space is None:
+            (n,) = g.results
+            steps.append(Call(n["routine"], n["spec"], slot[n], tuple(slot[s] for s in n.src)))
+        else:
+            kernel, reads = _Lowering(g, g.space, everything, simple).kernel()
+            steps.append(Launch(kernel, tuple(slot[r] for r in (*reads, *g.results))))
+    plan = Plan(
+        tuple(Slot(n.shape, n.dtype, n.op.name == "leaf" and n["host"]) for n in stored),
+        tuple(slot[n] for n in leaves),
+        tuple(steps),
+        tuple(slot[r] for r in roots),
+    )
+    return plan, tuple(stored)
+
+
+class _Lowering:
+    """The state of lowering one group."""
+
+    def __init__(self, group: Group, space: Space, stored: set[Node], simple: Simple):
+        self.group, self.space, self.simple = group, space, simple
+        self.given = stored - set(group.results)
+        self.params: dict[Node, Param] = {}
+        self.known: dict[Key, Node] = {}
+        self.folds: list[tuple[int, Node, Node, Node]] = []  # level, accumulator, value, the reduction
+        self.levels: dict[Node, int] = {}  # of accumulators
+
+    def kernel(self) -> tuple[Kernel, list[Node]]:
+        stores: list[tuple[Store, int]] = []
+        for i, n in enumerate(self.group.results):
+            at = position(n, self.space)
+            assert at is not None
+            at = tuple(map(self.simple, at))
+            index = self.simple(flatten(at, n.shape))
+            stores.append((Store(f"out{i}", index, self.element(n, at)), prod(n.shape)))
+        outer = self.rows(stores) if self.space.row else self.spread(stores)
+        outs = (Param(f"out{i}", n.dtype, True) for i, n in enumerate(self.group.results))
+        name = "_".join(dict.fromkeys(n.op.name for n in self.group.results))[:32]
+        return Kernel(name, (*self.params.values(), *outs), (outer,)), list(self.params)
+
+    # --- loops --------------------------------------------------------------------------------------------------------
+    def rows(self, stores: list[tuple[Store, int]]) -> Loop:
+        space = self.space
+        r = var("r", extent=space.row)
+        full = [s for s, size in stores if size == space.size and space.row > 1]
+        carry = [f for f in self.folds if carried(f[3], space)]
+        out = [s for (s, _), n in zip(stores, self.group.results, strict=True) if carried(n, space)]
+        body: list[Statement] = []
+        for level in range(1 + max([f[0] for f in self.folds] + [self.level(s.value) for s in full], default=0)):
+            here = [f for f in self.folds if f[0] == level]
+            folds = [f for f in here if f not in carry]
+            inner: list[Statement] = [_fold(f) for f in here]
+            inner += [s for s in full if self.level(s.value) == level]
+            body += _inits(folds)
+            if inner:
+                body.append(Loop(r, space.row, Role.ROW, tuple(inner)))
+            body += [Gather(acc, _combine(n)) for _, acc, _, n in folds]
+        body += [s for s, _ in stores if s not in full and s not in out]
+        if space.steps == 1:
+            return Loop(var("g", extent=space.grid), space.grid, Role.GRID, tuple(body))
+        k, parts = var("k", extent=space.steps), space.grid // space.steps
+        around = (
+            Loop(r, space.row, Role.ROW, tuple(_inits(carry))),
+            Loop(k, space.steps, Role.SERIAL, tuple(body)),
+            Loop(r, space.row, Role.ROW, tuple(out)),
+        )
+        return Loop(var("c", extent=parts), parts, Role.GRID, around)
+
+    def spread(self, stores: list[tuple[Store, int]]) -> Loop:
+        body: list[Statement] = []
+        for level in range(1 + max((f[0] for f in self.folds), default=-1)):
+            here = [f for f in self.folds if f[0] == level]
+            body += _inits(here)
+            for size in dict.fromkeys(_folded(n) for *_, n in here):
+                folds = tuple(_fold(f) for f in here if _folded(f[3]) == size)
+                body.append(Loop(var(f"k{size}", extent=size), size, Role.SERIAL, folds))
+        body += [s for s, _ in stores]
+        return Loop(var("r", extent=self.space.grid), self.space.grid, Role.SPREAD, tuple(body))
+
+    def level(self, value: Node) -> int:
+        """0 for what reads no fold; one more than the folds it reads."""
+        return max((1 + self.levels[n] for n in toposort([value]) if n in self.levels), default=0)
+
+    # --- elements -----------------------------------------------------------------------------------------------------
+    def element(self, n: Node, index: Index) -> Node:
+        """The scalar `n[index]`. Iterative: graphs are deeper than Python's stack."""
+        root: Key = (n, tuple(map(self.simple, index)), None)
+        stack = [root]
+        while stack:
+            key = stack[-1]
+            missing = [] if key in self.known else [k for k in self.needs(key) if k not in self.known]
+            if missing:
+                stack.extend(reversed(missing))
+                continue
+            stack.pop()
+            if key not in self.known:
+                self.known[key] = self.made(key)
+        return self.known[root]
+
+    def needs(self, key: Key) -> list[Key]:
+        """The elements of its sources that an element is made of."""
+        n, at, ok = key
+        if n in self.given:
+            return []
+        match n.op.kind:
+            case Kind.ELEMENTWISE:
+                return [(s, at, ok) for s in n.src]
+            case Kind.MOVEMENT:
+                return [self.moved(key)[0]]
+            case Kind.REDUCE:
+                return [(n.src[0], self.simple_index(fold_position(n, at, self.space)), ok)]
+            case Kind.GATHER:
+                first: Key = (n.src[1], at, ok)
+                return [first, self.gathered(key)] if first in self.known else [first]
+            case _:
+                return []
+
+    def made(self, key: Key) -> Node:
+        n, at, ok = key
+        if n in self.given:
+            return self.load(n, at, ok)
+        parts = [self.known[k] for k in self.needs(key)]
+        match n.op.kind:
+            case Kind.ELEMENTWISE:
+                return apply(n.op, *parts, **dict(n.attrs))
+            case Kind.MOVEMENT:
+                inside = self.moved(key)[1]
+                return parts[0] if inside is None else nd.where(inside, parts[0], const(n["fill"], parts[0].dtype))
+            case Kind.REDUCE:
+                return self.fold(n, parts[0])
+            case Kind.GATHER:
+                return parts[1]
+            case _ if n.op.element is not None:
+                return n.op.element(at, **dict(n.attrs))
+        raise AssertionError(f"{n} should have been stored or decomposed")
+
+    def moved(self, key: Key) -> tuple[Key, Node | None]:
+        """The element a movement reads, and the condition under which there is one."""
+        n, at, ok = key
+        assert n.op.index is not None
+        index, inside = n.op.index(at, n.src[0].shape, **dict(n.attrs))
+        inside = None if inside is None else self.simple(inside)
+        both = inside if ok is None else ok if inside is None else ok & inside
+        return (n.src[0], self.simple_index(index), both), inside
+
+    def gathered(self, key: Key) -> Key:
+        n, at, ok = key
+        assert n.op.index is not None
+        where = self.known[n.src[1], at, ok]
+        return n.src[0], self.simple_index(n.op.index(at, where, n.src[0].shape, **dict(n.attrs))), ok
+
+    def simple_index(self, index: Iterable[Node]) -> Index:
+        return tuple(map(self.simple, index))
+
+    def load(self, n: Node, at: Index, ok: Node | None) -> Node:
+        host = n.op.name == "leaf" and n["host"]
+        param = self.params.setdefault(n, Param(f"a{len(self.params)}", n.dtype, by_value=host))
+        if host:
+            return apply("load", param=param.name, as_=n.dtype)
+        where = (self.simple(flatten(at, n.shape)), *((ok,) if ok is not None else ()))
+        return apply("load", *where, param=param.name, as_=n.dtype)
+
+    def fold(self, n: Node, value: Node) -> Node:
+        """The accumulator of a reduction; half precisions are folded in float32."""
+        acc = var(f"acc{len(self.levels)}", n.dtype.register)
+        self.levels[acc] = self.level(value)
+        self.folds.append((self.levels[acc], acc, cast(value, acc.dtype), n))
+        return cast(acc, n.dtype)
+
+
+def _combine(n: Node) -> str:
+    assert n.op.combine is not None
+    return n.op.combine
+
+
+def _fold(f: tuple[int, Node, Node, Node]) -> Fold:
+    return Fold(f[1], _combine(f[3]), f[2])
+
+
+def _inits(folds: list[tuple[int, Node, Node, Node]]) -> list[Statement]:
+    out: list[Statement] = []
+    for _, acc, _, n in folds:
+        assert n.op.identity is not None
+        out.append(Init(acc, const(n.op.identity(acc.dtype), acc.dtype)))
+    return out
+
+
+def _folded(n: Node) -> int:
+    return prod(n.src[0].shape[a] for a in n["axes"])

@@ -1,0 +1,230 @@
+"""Kernel to Python source. A target subclasses `Printer` and overrides a few spellings.
+
+The body of a ROW or SPREAD loop is printed once for each of the lane's items and each element of an item's vector:
+straight-line code, in which `x_1_3` is element 3 of item 1. What does not depend on the element is printed once.
+"""
+
+import re
+
+from flame.codegen.spell import Speller, combine, number, tree
+from flame.ir import loop
+from flame.ir.dtype import DType
+from flame.ir.graph import toposort
+from flame.ir.index import contiguous
+from flame.ir.loop import Kernel, Role, scalars
+from flame.ir.op import OPS, Kind
+
+
+class Printer:
+    """What a target spells in its own way. Each method returns text."""
+
+    prelude: str  # the module that defines every function a kernel calls
+    lanes_are_loops: bool  # one lane visits a row in an ordinary loop
+    one_lane: str | None  # the condition under which a lane stores what all lanes know
+
+    def kernel(self, k: Kernel) -> str:
+        """The source of a module with one function."""
+        return _Kernel(self, k).source()
+
+    def enter(self, at: loop.Loop, k: Kernel) -> list[str]:
+        """The head of a GRID or SPREAD loop; it defines `g`, or `tile`: where this block's elements begin."""
+        raise NotImplementedError
+
+    def arguments(self, k: Kernel) -> list[str]:
+        return ["n", *(p.name for p in k.params)]
+
+    def gather(self, acc: str, at: loop.Gather, k: Kernel) -> list[str]:
+        raise NotImplementedError
+
+    def fold(self, at: loop.Fold, acc: str, value: str) -> str:
+        return combine(at.combine, acc, value, at.acc.dtype)
+
+    def again(self) -> list[str]:
+        """What must happen before the lanes gather anew in another round of a loop."""
+        return []
+
+
+class _Kernel:
+    """The state of printing one kernel."""
+
+    def __init__(self, target: Printer, k: Kernel):
+        self.target, self.k, self.at = target, k, k.layout
+        self.lines: list[str] = []
+        self.pad = 1
+        self.speller = Speller(k, self.emit)
+        self.text = self.speller.text
+
+    def source(self) -> str:
+        self.outer(self.k.outer)
+        body = "\n".join(self.lines)
+        used = sorted(set(re.findall(r"\b([a-z_]\w*)\(", body)) - {"range"})
+        head = f"from {self.target.prelude} import {', '.join(used)}\n" if used else ""
+        return f"{head}\n\ndef {self.k.name}({', '.join(self.target.arguments(self.k))}):\n{body}\n"
+
+    def emit(self, *lines: str) -> None:
+        self.lines += ["    " * self.pad + line for line in lines]
+
+    # --- loops --------------------------------------------------------------------------------------------------------
+    def outer(self, s: loop.Loop) -> None:
+        self.emit(*self.target.enter(s, self.k))
+        depth = self.lines[-1].endswith(":")
+        self.pad += depth
+        if s.role is Role.SPREAD:
+            self.speller.enter(s.var)
+            if not self.target.lanes_are_loops:
+                self.positions("tile + ", "n")
+            self.hoist(s.body)
+        elif self.at.rows > 1:
+            self.speller.row_guard = f"({s.var['name']} < n)"
+        self.block(s.body)
+        self.pad -= depth
+
+    def positions(self, base: str, limit: str | int | None) -> None:
+        """Define the positions of this lane's items, and their guards."""
+        sp, step = self.speller, self.at.lanes * self.at.vector
+        sp.guards = {}
+        for i in range(self.at.items):
+            lane = "" if self.at.lanes == 1 else f" + lane * {self.at.vector}"
+            self.emit(f"r{i} = {base}{i * step}{lane}")
+            inside = isinstance(limit, int) and base == "" and (i + 1) * step <= limit
+            conditions = [f"(r{i} < {limit})"] if limit is not None and not inside else []
+            conditions += [sp.row_guard] if sp.row_guard else []
+            if conditions:
+                sp.guards[i] = f"ok{i}"
+                self.emit(f"ok{i} = {' & '.join(conditions)}")
+
+    def row(self, s: loop.Loop) -> None:
+        """The elements of a row: all at once where they are kept in registers, else span by span."""
+        sp, outside = self.speller, dict(self.speller.names)
+        sp.enter(s.var)
+        self.hoist(s.body)
+        looped = self.target.lanes_are_loops or not self.at.kept
+        if self.target.lanes_are_loops:
+            self.emit(f"for r0 in range({s.extent}):")
+        elif looped:
+            self.emit(f"for c in range(0, {s.extent}, {self.at.span}):")
+        self.pad += looped
+        if not self.target.lanes_are_loops:
+            whole = s.extent % self.at.span == 0
+            self.positions("c + " if looped else "", None if whole else s.extent)
+        self.loads(s.body)
+        self.block(s.body)
+        self.pad -= looped
+        sp.enter(None)
+        sp.names = outside | {key: t for key, t in sp.names.items() if key[0] in sp.varies}
+
+    def serial(self, s: loop.Loop) -> None:
+        sp = self.speller
+        outside, reads = dict(sp.names), sp.reads
+        self.emit(f"for {s.var['name']} in range({s.extent}):")
+        self.pad += 1
+        if sp.row is not None:
+            sp.count_reads(v for inner in s.body for v in scalars(inner))
+            self.loads(s.body)
+        self.block(s.body)
+        if any(isinstance(inner, loop.Gather) for inner in s.body):
+            self.emit(*self.target.again())
+        self.pad -= 1
+        sp.names, sp.reads = outside, reads
+
+    def hoist(self, stmts: tuple[loop.Statement, ...]) -> None:
+        """Print what is the same for all elements before the loop."""
+        sp = self.speller
+        roots = [v for s in stmts if not isinstance(s, loop.Loop) for v in scalars(s)]
+        sp.count_reads(v for s in loop.statements(stmts) for v in scalars(s))
+        mine = {s.acc for s in loop.statements(stmts) if isinstance(s, loop.Init)}
+        mine |= {s.var for s in stmts if isinstance(s, loop.Keep)}
+        for n in toposort(roots):
+            if n.op.kind is Kind.ELEMENTWISE and n.dtype.is_float and sp.depends(n) == 0:
+                if not mine & set(toposort([n])):
+                    self.text(n)
+
+    def loads(self, stmts: tuple[loop.Statement, ...]) -> None:
+        """Ask for memory first: every load of the loop, before anything is computed."""
+        sp = self.speller
+        order = toposort(v for s in stmts for v in scalars(s))
+        for i in range(self.at.items):
+            for n in order:
+                if n.op.name == "load" and n.src and sp.depends(n):
+                    for v in range(self.at.vector if sp.depends(n) == 2 else 1):
+                        self.text(n, i, v)
+
+    # --- statements ---------------------------------------------------------------------------------------------------
+    def block(self, stmts: tuple[loop.Statement, ...]) -> None:
+        for s in stmts:
+            match s:
+                case loop.Loop():
+                    self.serial(s) if s.role is Role.SERIAL else self.row(s)
+                case loop.Init():
+                    self.init(s)
+                case loop.Gather():
+                    self.emit(*self.target.gather(s.acc["name"], s, self.k))
+                case loop.Keep():
+                    self.keep(s)
+                case loop.Fold():
+                    self.fold(s)
+                case loop.Store():
+                    self.store(s)
+
+    def elements(self) -> list[tuple[int, int]]:
+        return [(i, v) for i in range(self.at.items) for v in range(self.at.vector)]
+
+    def init(self, s: loop.Init) -> None:
+        if self.speller.row is None:
+            self.emit(f"{s.acc['name']} = {self.text(s.value)}")
+            return
+        self.speller.vary(s.acc)
+        for i, v in self.elements():
+            self.emit(f"{self.speller.own(s.acc, i, v)} = {self.text(s.value, i, v)}")
+
+    def keep(self, s: loop.Keep) -> None:
+        sp = self.speller
+        for i, v in self.elements():
+            self.emit(f"{sp.own(s.var, i, v)} = {self.text(s.value, i, v)}")
+        sp.vary(s.var)
+        for i, v in self.elements():
+            sp.names[s.var, i, v] = sp.own(s.var, i, v)
+
+    def fold(self, s: loop.Fold) -> None:
+        sp, dtype = self.speller, s.acc.dtype
+        if s.acc in sp.varies:
+            for i, v in self.elements():
+                acc = sp.own(s.acc, i, v)
+                self.emit(f"{acc} = {combine(s.combine, acc, self.text(s.value, i, v), dtype)}")
+            return
+        acc, parts = s.acc["name"], list[str]()
+        for i in range(self.at.items):
+            part = tree(s.combine, [self.text(s.value, i, v) for v in range(self.at.vector)], dtype)
+            parts.append(f"select({sp.guards[i]}, {part}, {identity(s.combine, dtype)})" if i in sp.guards else part)
+        if len(parts) > 1:
+            for i, p in enumerate(parts):
+                self.emit(f"p{i} = {p}")
+            parts = [f"p{i}" for i in range(len(parts))]
+        self.emit(f"{acc} = {self.target.fold(s, acc, tree(s.combine, parts, dtype))}")
+
+    def store(self, s: loop.Store) -> None:
+        sp, dtype, v = self.speller, self.speller.types[s.param], self.at.vector
+        if sp.row is None:
+            conditions = [f"({c})" for c in (self.target.one_lane, sp.row_guard) if c]
+            self.write(s.param, dtype, self.text(s.index), [self.text(s.value)], " & ".join(conditions))
+            return
+        for i in range(self.at.items):
+            ok = sp.guards.get(i, "")
+            values = [self.text(s.value, i, j) for j in range(v)]
+            if v > 1 and contiguous(s.index, sp.row, v):
+                self.write(s.param, dtype, self.text(s.index, i, 0), values, ok)
+            else:
+                for j, value in enumerate(values):
+                    self.write(s.param, dtype, self.text(s.index, i, j), [value], ok)
+
+    def write(self, param: str, dtype: DType, index: str, values: list[str], ok: str) -> None:
+        args = ", ".join([param, index, *values, *([ok] if ok else [])])
+        self.emit(f"store{len(values)}_{dtype}{'_if' if ok else ''}({args})")
+
+
+def identity(name: str, dtype: DType) -> str:
+    """The neutral value of a combining operator, as text."""
+    neutral = next(o.identity for o in OPS.values() if o.combine == name and o.identity is not None)
+    return number(neutral(dtype), dtype)
+
+

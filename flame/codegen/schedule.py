@@ -1,0 +1,85 @@
+"""Choose how a kernel lies on the machine. Only numbers are decided here."""
+
+from dataclasses import replace
+from typing import Any
+
+from flame.ir.graph import toposort
+from flame.ir.index import contiguous
+from flame.ir.loop import Kernel, Layout, Loop, Role, accesses, statements
+from flame.ir.plan import Launch, Plan
+from flame.ir.target import Target
+
+WARP = 32
+ROW_IN_WARP = 4  # vectors per lane up to which one warp takes a whole row
+SECTOR = 8  # float32 values that one memory transaction brings at least
+REGISTERS = 96  # values of one row that a lane may hold
+MOST_ITEMS = 16  # elements of a column that a lane holds
+
+
+def lay_out(plan: Plan, target: Target) -> Plan:
+    """Every kernel knows its layout."""
+
+    def step(s: Any) -> Any:
+        return replace(s, kernel=replace(s.kernel, layout=layout(s.kernel, target))) if isinstance(s, Launch) else s
+
+    return replace(plan, steps=tuple(map(step, plan.steps)))
+
+
+def layout(k: Kernel, target: Target) -> Layout:
+    """The default layout of a kernel on a target."""
+    if target.max_lanes == 1:
+        return Layout()
+    row = next((s for s in statements(k.body) if isinstance(s, Loop) and s.role in (Role.ROW, Role.SPREAD)), None)
+    if row is None:
+        return Layout(lanes=WARP)
+    v = vector(k, row)
+    if row.role is Role.SPREAD:
+        return Layout(lanes=target.max_lanes, vector=v)
+    loads = [(p, at) for p, at, written in accesses(k) if not written]
+    if v == 1 and any(contiguous(at, k.outer.var, SECTOR) for _, at in loads):
+        lanes = 64 if row.extent >= 64 else 1 << (row.extent - 1).bit_length()
+        items = -(-row.extent // lanes)
+        return Layout(lanes, SECTOR, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
+    streams = sum(_streams(at, row) for _, at in loads)
+    return _row(row.extent // v, v, len(loads), max(1, streams))
+
+
+def _streams(at: Any, row: Loop) -> bool:
+    """True if an access brings another row for each grid item."""
+    path = toposort([at])
+    return row.var in path and any(n.op.name == "var" and n is not row.var for n in path)
+
+
+def _row(chunks: int, v: int, loads: int, streams: int) -> Layout:
+    if chunks <= WARP * ROW_IN_WARP:
+        lanes = min(WARP, 1 << (chunks - 1).bit_length())
+        return Layout(lanes, 128 // lanes, False, -(-chunks // lanes), v, True)
+    items = max(1, min(4 // streams, chunks // 128))
+    lanes = _warps(-(-chunks // items))
+    if lanes > 1024:
+        items, lanes = -(-chunks // 1024), 1024
+    held = items * v * loads
+    return Layout(lanes, 1, False, items, v, True) if held <= REGISTERS else Layout(512, 1, False, 2, v, False)
+
+
+def _warps(threads: int) -> int:
+    return -(-threads // WARP) * WARP
+
+
+def vector(k: Kernel, row: Loop) -> int:
+    """How many neighbours one access can bring: as many as 16 bytes hold, if some access has them side by side."""
+    types = {p.name: p.dtype for p in k.params}
+    touched = accesses(k)
+    wide = max(16 // types[p].size for p, _, _ in touched)
+    for v in (8, 4, 2):
+        if v <= wide and row.extent % v == 0:
+            if any(contiguous(at, row.var, v) and types[p].size * v >= 8 for p, at, _ in touched):
+                return v
+    return 1
+
+
+def geometry(k: Kernel) -> tuple[int, int]:
+    """(blocks, threads in a block)."""
+    at = k.layout
+    per_block = at.rows if k.outer.role is Role.GRID else at.span
+    return -(-k.outer.extent // per_block), at.lanes * at.rows

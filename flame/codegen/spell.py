@@ -1,0 +1,194 @@
+"""Scalars to text: what is read twice, or nested too deeply, gets a name first; neighbouring loads become one access."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from flame.ir.dtype import DType
+from flame.ir.graph import toposort
+from flame.ir.index import bounds, contiguous, walk
+from flame.ir.node import Node
+from flame.ir.op import OPS, Kind
+
+if TYPE_CHECKING:
+    from flame.ir.loop import Kernel
+
+DEEP = 6  # nested calls in one expression; Python itself gives up at 200 parentheses
+SMALL = 1 << 31
+Name = tuple[Node, int, int]  # a value, of which item, of which element of its vector; -1: the same for all
+
+
+class Speller:
+    """Names and expressions in the scopes we are in."""
+
+    def __init__(self, kernel: "Kernel", emit: Callable[[str], None]):
+        self.emit, self.at = emit, kernel.layout
+        self.types = {p.name: p.dtype for p in kernel.params}
+        self.values = {p.name for p in kernel.params if p.by_value}
+        self.names: dict[Name, str] = {}
+        self.varies: set[Node] = set()  # accumulators and kept values that every element has its own of
+        self.row: Node | None = None
+        self.guards: dict[int, str] = {}
+        self.row_guard: str | None = None
+        self.reads: Counter[Node] = Counter()
+        self.count = 0
+        self._depends: dict[Node, int] = {}
+
+    # --- scopes -------------------------------------------------------------------------------------------------------
+    def enter(self, row: Node | None) -> None:
+        self.row = row
+        self._depends.clear()
+
+    def vary(self, n: Node) -> None:
+        self.varies.add(n)
+        self._depends.clear()
+
+    def count_reads(self, values: Iterable[Node]) -> None:
+        roots = list(values)
+        self.reads = Counter(m for n in toposort(roots) for m in n.src)
+        self.reads.update(roots)
+
+    def depends(self, n: Node) -> int:
+        """0: the same for all elements of a lane; 1: for the elements of one item; 2: each its own."""
+        if self.row is None:
+            return 0
+        found = self._depends.get(n)
+        if found is None:
+            for m in toposort([n], self._depends):
+                if m not in self._depends:
+                    self._depends[m] = self._dependence(m)
+            found = self._depends[n]
+        return found
+
+    def _dependence(self, n: Node) -> int:
+        if n in self.varies or n is self.row:
+            return 2
+        if not n.src:
+            return 0
+        most = max(self._depends[s] for s in n.src)
+        if most == 2 and n.dtype.category < 2 and n.op.name != "load":
+            assert self.row is not None
+            if walk(n, self.row, self.at.vector)[0] == 0:
+                return 1
+        return most
+
+    def own(self, n: Node, i: int, v: int) -> str:
+        return n["name"] if self.at.items * self.at.vector == 1 else f"{n['name']}_{i}_{v}"
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"t{self.count - 1}"
+
+    # --- expressions --------------------------------------------------------------------------------------------------
+    def key(self, n: Node, i: int, v: int) -> Name:
+        d = self.depends(n)
+        return n, i if d else -1, v if d == 2 else -1
+
+    def text(self, root: Node, i: int = 0, v: int = 0) -> str:
+        """The expression of `root` at element (i, v)."""
+        depth: dict[Node, int] = {}
+        for n in toposort([root]):
+            key = self.key(n, i, v)
+            if key in self.names:
+                depth[n] = 0
+                continue
+            spelled = self.spell(n, key, i, v)
+            if key in self.names:  # a wide load named all its elements
+                depth[n] = 0
+                continue
+            depth[n] = 1 + max((depth[s] for s in n.src), default=0)
+            if self._deserves_a_name(n, depth[n]):
+                name = self.fresh()
+                self.emit(f"{name} = {spelled}")
+                spelled, depth[n] = name, 0
+            self.names[key] = spelled
+        return self.names[self.key(root, i, v)]
+
+    def _deserves_a_name(self, n: Node, depth: int) -> bool:
+        if not n.src:
+            return False
+        invariant = self.depends(n) == 0 and n.op.kind is Kind.ELEMENTWISE and n.dtype.is_float
+        return n.op.name == "load" or self.reads[n] > 1 or depth > DEEP or invariant
+
+    def spell(self, n: Node, key: Name, i: int, v: int) -> str:
+        match n.op.name:
+            case "const":
+                return number(n["value"], n.dtype)
+            case "var" if n is self.row:
+                return f"(r{i} + {v})" if v else f"r{i}"
+            case "var":
+                return self.own(n, i, v) if n in self.varies else n["name"]
+            case "load":
+                return n["param"] if n["param"] in self.values else self.load(n, key, i, v)
+            case "floor_divide" | "remainder" if n.dtype.name == "int64":
+                return self.divide(n, i, v)
+        return self.operator(n, [self.names[self.key(s, i, v)] for s in n.src])
+
+    def divide(self, n: Node, i: int, v: int) -> str:
+        """Divisions of indices are unsigned, and narrow where both sides are."""
+        args = [self.names[self.key(s, i, v)] for s in n.src]
+        found, divisor = bounds(n.src[0]), n.src[1]
+        if found is None or found[0] < 0 or divisor.op.name != "const" or divisor["value"] <= 0:
+            return self.operator(n, args)
+        name = ("udiv" if n.op.name == "floor_divide" else "umod") + ("32" if found[1] < SMALL else "64")
+        return f"{name}({args[0]}, {args[1]})"
+
+    def operator(self, n: Node, args: list[str]) -> str:
+        assert n.op.scalar is not None, n
+        result = n.dtype.register
+        operand = n.src[-1].dtype.register if n.src else result
+        return typed(result, n.op.scalar.format(*args, T=operand.name, **dict(n.attrs)))
+
+    def load(self, n: Node, key: Name, i: int, v: int) -> str:
+        param = n["param"]
+        dtype, width, d = self.types[param], self.at.vector, self.depends(n)
+        ok = self.condition(n, i, v, self.guards.get(i) if self.row is not None and d else self.row_guard)
+        index = n.src[0]
+        wide = width > 1 and d == 2 and self.row is not None and contiguous(index, self.row, width)
+        wide = wide and all(self.depends(c) < 2 for c in n.src[1:])
+        name = f"load{width if wide else 1}_{dtype}{'_if' if ok else ''}"
+        tail = f", {ok}" if ok else ""
+        if not wide:
+            return f"{name}({param}, {self.names[self.key(index, i, v)]}{tail})"
+        pack = self.fresh()  # one access brings all elements of the item
+        self.emit(f"{pack} = {name}({param}, {self.text(index, i, 0)}{tail})")
+        for j in range(width):
+            self.names[n, i, j] = f"{pack}[{j}]"
+        return self.names[key]
+
+    def condition(self, n: Node, i: int, v: int, guard: str | None) -> str | None:
+        """Under what condition the load may touch memory: its own, and that of its item."""
+        own = [self.names[self.key(c, i, v)] for c in n.src[1:]]
+        if not own:
+            return guard
+        return f"{own[0]} & {guard}" if guard else own[0]
+
+
+def typed(dtype: DType, text: str) -> str:
+    """Small integers wrap around: Numba and numpy would widen them."""
+    return f"{dtype}({text})" if dtype.category == 1 and dtype.size < 8 else text
+
+
+def combine(name: str, a: str, b: str, dtype: DType) -> str:
+    scalar = OPS[name].scalar
+    assert scalar is not None
+    return typed(dtype, scalar.format(a, b, T=dtype.name))
+
+
+def tree(name: str, values: list[str], dtype: DType) -> str:
+    """All values combined, in pairs: independent operations run side by side."""
+    while len(values) > 1:
+        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
+        values = [combine(name, p[0], p[1], dtype) if len(p) == 2 else p[0] for p in pairs]
+    return values[0]
+
+
+def number(value: object, dtype: DType) -> str:
+    """A constant with its type: a bare float would be float64."""
+    kind = dtype.register
+    if kind.name in ("bool", "int64"):
+        return repr(value)
+    if not kind.is_float:
+        return f"{kind}({value!r})"
+    text = {"inf": "inf()", "-inf": "(-inf())", "nan": "nan()"}.get(repr(value), repr(value))
+    return f"{kind}({text})"

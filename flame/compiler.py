@@ -1,0 +1,102 @@
+"""The corridor: the one module that knows the order of the rooms.
+
+graph --optimize()--> graph --schedule()--> plan --code()--> text --runtime--> numbers
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flame.codegen.lower import lower
+from flame.codegen.print_cpu import CPUPrinter
+from flame.codegen.print_cuda import CUDAPrinter
+from flame.codegen.schedule import geometry, lay_out
+from flame.config import config
+from flame.ir.graph import toposort
+from flame.ir.loop import Kernel, Loop, Statement
+from flame.ir.node import Node
+from flame.ir.plan import Code, Launch, Plan
+from flame.ir.target import Target
+from flame.passes.fuse import groups
+from flame.passes.keep import keep_rows
+from flame.passes.library import libraries
+from flame.passes.memory import place
+from flame.passes.naming import name_kernels
+from flame.passes.nest import nest
+from flame.passes.simplify import Scalars, simplify, simplify_kernels
+from flame.passes.split import split
+
+PRINTERS = {"cpu": CPUPrinter(), "cuda": CUDAPrinter()}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One compiled graph, at every level: what `flame dump` shows and listeners receive."""
+
+    roots: tuple[Node, ...]
+    optimized: tuple[Node, ...]
+    plan: Plan
+    values: tuple[Node, ...]  # what each slot of the plan holds
+    codes: dict[Kernel, Code]
+    target: Target
+    seconds: float  # planning and printing, without the compilation of kernels
+
+
+listeners: list[Callable[[Program], None]] = []
+
+
+def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:
+    """The graph in which fusion works."""
+    roots = simplify(roots)  # no operator changes nothing, none computes with constants only
+    roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
+    roots = split(roots, target)  # no fold leaves most of the machine idle
+    return roots
+
+
+def schedule(
+    optimized: tuple[Node, ...], target: Target, simple: Scalars, donatable: frozenset[Node] = frozenset()
+) -> tuple[Plan, tuple[Node, ...]]:
+    """What the runtime does, step by step, and which value each slot holds."""
+    made = groups(optimized, target, simple, config.fuse)  # every stored value belongs to one kernel or call
+    plan, values = lower(optimized, made, simple)  # each group is one kernel, written for one element
+    plan = simplify_kernels(plan, simple)  # no index arithmetic is left that bounds make needless
+    plan = nest(plan, target, simple)  # on one lane, free elements are rows whose indices need no division
+    plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
+    plan = keep_rows(plan)  # a row that fits in registers is read once
+    plan = name_kernels(plan)  # equal kernels have equal names
+    slots = frozenset(s for s in plan.leaves if values[s] in donatable)
+    return place(plan, slots, config.reuse), values  # every slot has memory
+
+
+def code(kernel: Kernel, target: Target) -> Code:
+    """The text of a kernel, and how to run it."""
+    blocks, threads = geometry(kernel)
+    signature = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
+    source = PRINTERS[target.name].kernel(kernel)
+    return Code(kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body))
+
+
+def work(body: tuple[Statement, ...]) -> int:
+    """Elements that the loops visit."""
+    inner = [s for s in body if isinstance(s, Loop)]
+    return max(1, sum(s.extent * work(s.body) for s in inner))
+
+
+def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset()) -> Program:
+    """A graph as a program for one target; listeners see it."""
+    start, simple = time.perf_counter(), Scalars()
+    optimized = optimize(roots, target, simple)
+    made, values = schedule(optimized, target, simple, donatable)
+    codes: dict[Kernel, Code] = {}
+    for step in made.steps:
+        if isinstance(step, Launch) and step.kernel not in codes:
+            codes[step.kernel] = code(step.kernel, target)
+    program = Program(roots, optimized, made, values, codes, target, time.perf_counter() - start)
+    for listener in listeners:
+        listener(program)
+    return program
+
+
+def leaves(roots: tuple[Node, ...]) -> list[Node]:
+    """The leaves of an optimized graph, in the order of its plan."""
+    return [n for n in toposort(roots) if n.op.name == "leaf"]

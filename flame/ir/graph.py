@@ -1,0 +1,72 @@
+"""Walking a graph: order, users, substitution, fingerprint. Nothing here knows an operator's name but the leaf's."""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable
+
+from flame.ir.node import Node, apply
+from flame.ir.op import OPS
+
+
+def toposort(roots: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
+    """Every node once, sources before users; sources of nodes in `stop` are not entered. Iterative: graphs are deep."""
+    order: dict[Node, None] = {}
+    entered: set[Node] = set()
+    stack = list(roots)
+    stack.reverse()
+    while stack:
+        node = stack[-1]
+        if node in order:
+            stack.pop()
+        elif node in entered or not node.src or node in stop:
+            order[node] = None
+            stack.pop()
+        else:
+            entered.add(node)
+            stack.extend([s for s in reversed(node.src) if s not in order])
+    return list(order)
+
+
+def rebuild(node: Node, src: tuple[Node, ...]) -> Node:
+    return node if src == node.src else apply(node.op, *src, **dict(node.attrs))
+
+
+def transform(roots: tuple[Node, ...], step: Callable[[Node], Node]) -> tuple[Node, ...]:
+    """Rebuild the graph bottom-up, passing each rebuilt node through `step`."""
+    new: dict[Node, Node] = {}
+    for node in toposort(roots):
+        new[node] = step(rebuild(node, tuple([new[s] for s in node.src])))
+    return tuple(new[r] for r in roots)
+
+
+def substitute(roots: tuple[Node, ...], known: dict[Node, Node]) -> tuple[Node, ...]:
+    """`roots` with every known node replaced, the outermost first."""
+    new: dict[Node, Node] = {}
+    for node in toposort(roots, known):
+        new[node] = known[node] if node in known else rebuild(node, tuple([new[s] for s in node.src]))
+    return tuple(new[r] for r in roots)
+
+
+def readers(order: list[Node]) -> dict[Node, list[Node]]:
+    """Who reads each node, for a complete order."""
+    found: dict[Node, list[Node]] = {n: [] for n in order}
+    for n in order:
+        for s in dict.fromkeys(n.src):
+            found[s].append(n)
+    return found
+
+
+def fingerprint(order: list[Node], roots: Iterable[Node], leaves: Collection[Node]) -> bytes:
+    """A key equal for graphs that differ only in which buffers their leaves are; `leaves` are taken as given."""
+    number: dict[Node, int] = {}
+    digest = hashlib.blake2b(digest_size=16)
+    parts: list[object] = []
+    for node in order:
+        if node in leaves:
+            host = node.op is OPS["leaf"] and node["host"]
+            parts.append(("leaf", node.shape, node.dtype.name, host))
+        else:
+            parts.append((node.op.name, node.attrs, tuple([number[s] for s in node.src])))
+        number[node] = len(number)
+    parts.append([number[r] for r in roots])
+    digest.update(repr(parts).encode())
+    return digest.digest()

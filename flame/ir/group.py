@@ -1,0 +1,90 @@
+"""What one kernel computes: some results over one space."""
+
+from dataclasses import dataclass
+from math import prod
+
+from flame.ir.node import Node, const, var
+from flame.ir.op import Kind
+from flame.ir.ops import Index, unflatten
+
+SERIAL_FROM = 1 << 14  # with this many results, each lane folds its own; with fewer, a block folds each
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """`grid` independent items of `row` elements each, folded together; row 0: no fold is shared, elements are free."""
+
+    grid: int
+    row: int = 0
+    inner: bool = True  # a row is contiguous in its tensor (a fold over trailing axes)
+    steps: int = 1  # rows that one block takes one after the other, carrying folds over them in registers
+
+    @property
+    def size(self) -> int:
+        return self.grid * (self.row or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The results of one kernel. A library call is a group of its own, without a space."""
+
+    space: Space | None
+    results: tuple[Node, ...]
+
+
+def row_of(n: Node, lanes: int) -> Space:
+    """The space in which a fold is shared by the lanes of a block; `row` 0 when each lane folds its own."""
+    axes, shape = n["axes"], n.src[0].shape
+    inner = tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape)))
+    grid, row = prod(n.shape), prod(shape[a] for a in axes)
+    together = inner or (lanes > 1 and grid < SERIAL_FROM)
+    return Space(grid, row, inner) if together and row > 1 else Space(grid)
+
+
+def axis(name: str, extent: int) -> Node:
+    return var(name, extent=extent) if extent != 1 else const(0)
+
+
+def row_number(space: Space) -> Node:
+    if space.steps == 1:
+        return axis("g", space.grid)
+    return axis("c", space.grid // space.steps) * space.steps + axis("k", space.steps)
+
+
+def carried(n: Node, space: Space) -> bool:
+    """True if n folds each element of the row over the rows that one block takes."""
+    if space.steps == 1 or n.op.kind is not Kind.REDUCE or n["axes"] != (1,):
+        return False
+    return n.src[0].shape == (space.grid // space.steps, space.steps, space.row)
+
+
+def carrying(n: Node) -> Space | None:
+    """The row space in which the fold n would be carried."""
+    if n.op.kind is Kind.REDUCE and n["axes"] == (1,) and len(n.src[0].shape) == 3:
+        parts, steps, row = n.src[0].shape
+        return Space(parts * steps, row, True, steps)
+    return None
+
+
+def position(n: Node, space: Space) -> Index | None:
+    """Where in `n` the element (g, r) of the space lies; None if n has another size."""
+    size = prod(n.shape)
+    if carried(n, space):
+        return unflatten(axis("c", space.grid // space.steps) * space.row + axis("r", space.row), n.shape)
+    if not space.row:
+        flat = axis("r", space.grid) if size == space.grid else None
+    elif size == space.grid:
+        flat = row_number(space)
+    else:
+        full = size == space.size and space.inner
+        flat = row_number(space) * space.row + axis("r", space.row) if full else None
+    return None if flat is None else unflatten(flat, n.shape)
+
+
+def fold_position(m: Node, at: Index, space: Space) -> Index:
+    """Where in its source a fold reads, when its own element is `at`."""
+    shape = m.src[0].shape
+    extents = tuple(shape[a] for a in m["axes"])
+    k = axis("k" if carried(m, space) else "r" if space.row else f"k{prod(extents)}", prod(extents))
+    inner, rest = iter(unflatten(k, extents)), iter(at)
+    return tuple(next(inner) if a in m["axes"] else next(rest) for a in range(len(shape)))

@@ -1,0 +1,55 @@
+"""What a library routine must know of its operands: plain data that passes write and the runtime reads."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Strides over memory, in elements."""
+
+    offset: int
+    strides: Shape
+
+    @staticmethod
+    def of(shape: Shape) -> "View":
+        """The view of a whole tensor in row-major order."""
+        return View(0, tuple(prod(shape[a + 1 :]) if n != 1 else 0 for a, n in enumerate(shape)))
+
+    def over(self, memory: Any, shape: Shape) -> Any:
+        """The view as a numpy array over contiguous memory."""
+        flat = np.asarray(memory).reshape(-1)[self.offset :]
+        return np.lib.stride_tricks.as_strided(flat, shape, tuple(s * flat.itemsize for s in self.strides), writeable=False)
+
+    def readable(self, shape: Shape) -> bool:
+        """True if each matrix has rows or columns side by side, far enough apart not to overlap: BLAS reads it so."""
+        (rows, columns), (m, n) = self.strides[-2:], shape[-2:]
+        by_rows = (columns == 1 or n == 1) and (rows >= n or m == 1)
+        by_columns = (rows == 1 or m == 1) and (columns >= m or n == 1)
+        return by_rows or by_columns
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulSpec:
+    """`batch` products of (m, k) by (k, n) matrices into one row-major (batch, m, n) result."""
+
+    dtype: str
+    batch: Shape
+    m: int
+    n: int
+    k: int
+    a: View  # over (*batch, m, k)
+    b: View  # over (*batch, k, n)
+
+    def numpy(self, a: Any, b: Any) -> Any:
+        """The meaning: the product of both views; half precisions are multiplied in float32."""
+        left = self.a.over(a, (*self.batch, self.m, self.k))
+        right = self.b.over(b, (*self.batch, self.k, self.n))
+        if left.dtype.itemsize == 2:
+            return np.matmul(left.astype(np.float32), right.astype(np.float32)).astype(left.dtype)
+        return np.matmul(left, right)

@@ -1,0 +1,166 @@
+"""The kernel IR: loops and stores around scalar Nodes.
+
+A scalar expression is a Node of shape (): the same operators, the same interning and the same simplification rules serve
+tensors and index arithmetic. A kernel is written for ONE element. How many elements a lane holds, and which of them one
+16-byte access brings, are numbers of its `Layout`: the printer unrolls, the IR does not.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Union
+
+from flame.ir.dtype import DType
+from flame.ir.graph import toposort
+from flame.ir.node import Node
+
+
+class Role(Enum):
+    """What runs the iterations of a loop. Printers spell it; nothing else differs between targets."""
+
+    GRID = "grid"  # independent items, each given to the lanes of one block (a row)
+    ROW = "row"  # the elements of a row, visited together by the lanes of one block
+    SPREAD = "spread"  # independent elements, divided among all lanes of all blocks
+    SERIAL = "serial"  # one after the other, in each lane
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """An address, or one number passed `by_value`."""
+
+    name: str
+    dtype: DType
+    written: bool = False
+    by_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    var: Node
+    extent: int
+    role: Role
+    body: tuple["Statement", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """acc = value"""
+
+    acc: Node
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """acc = combine(acc, value)"""
+
+    acc: Node
+    combine: str
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """acc = combine over all lanes of acc: the one collective."""
+
+    acc: Node
+    combine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """var = value, for this element: a later loop over the same row reads it from its register."""
+
+    var: Node
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """param[index] = value"""
+
+    param: str
+    index: Node
+    value: Node
+
+
+Statement = Union[Loop, Init, Fold, Gather, Keep, Store]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the elements lie on the machine. A CPU has one lane, one row, one item, vector 1."""
+
+    lanes: int = 1  # threads that share a row (ROW) or a tile (SPREAD)
+    rows: int = 1  # rows side by side in one block
+    across: bool = False  # neighbouring threads hold neighbouring rows, not neighbouring elements (a column fold)
+    items: int = 1  # vectors that a lane holds at once
+    vector: int = 1  # neighbouring elements that one access brings
+    kept: bool = False  # the row fits in registers: lanes * items * vector covers it
+
+    @property
+    def span(self) -> int:
+        """Elements of a row that the lanes visit at once."""
+        return self.lanes * self.items * self.vector
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One outer loop over independent items or elements, and what is done for each."""
+
+    name: str
+    params: tuple[Param, ...]
+    body: tuple[Loop]
+    layout: Layout = Layout()
+
+    @property
+    def outer(self) -> Loop:
+        return self.body[0]
+
+
+def statements(body: Iterable[Statement]) -> Iterator[Statement]:
+    for s in body:
+        yield s
+        if isinstance(s, Loop):
+            yield from statements(s.body)
+
+
+def scalars(s: Statement) -> tuple[Node, ...]:
+    """The expressions a statement reads."""
+    match s:
+        case Init() | Fold() | Keep():
+            return (s.value,)
+        case Store():
+            return (s.index, s.value)
+        case _:
+            return ()
+
+
+def accesses(kernel: Kernel) -> list[tuple[str, Node, bool]]:
+    """Every (param, index, written) that the kernel touches, once."""
+    found: dict[tuple[str, Node, bool], None] = {}
+    for s in statements(kernel.body):
+        for n in toposort(scalars(s)):
+            if n.op.name == "load" and n.src:
+                found[n["param"], n.src[0], False] = None
+        if isinstance(s, Store):
+            found[s.param, s.index, True] = None
+    return list(found)
+
+
+def map_scalars(kernel: Kernel, f: Callable[[Node], Node]) -> Kernel:
+    """The same kernel with every scalar expression passed through `f`."""
+
+    def statement(s: Statement) -> Statement:
+        match s:
+            case Loop():
+                return replace(s, body=tuple(map(statement, s.body)))
+            case Init() | Fold() | Keep():
+                return replace(s, value=f(s.value))
+            case Store():
+                return replace(s, index=f(s.index), value=f(s.value))
+            case Gather():
+                return s
+
+    (outer,) = kernel.body
+    return replace(kernel, body=(replace(outer, body=tuple(map(statement, outer.body))),))

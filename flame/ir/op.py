@@ -1,0 +1,58 @@
+"""The form every operator fills in, and the kinds of operator.
+
+Passes and printers look at an operator's *kind*, never at its name: that is why a new operator needs no edit outside
+`ops.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+Rule = Callable[..., Any]
+
+
+class Kind(Enum):
+    LEAF = auto()  # has no source: a buffer, a constant, a loop variable, the position itself
+    ELEMENTWISE = auto()  # out[i] = f(a[i], b[i], ...)
+    MOVEMENT = auto()  # out[i] = a[index(i)]
+    REDUCE = auto()  # out[i] = fold of a[i, r] over r
+    GATHER = auto()  # out[i] = a[index(i, b[i])]: where to read is itself a value
+    CONTRACT = auto()  # a product or a scatter: a library may do it, else `decompose`
+    CALL = auto()  # a library call chosen by passes/library.py
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Op:
+    """Everything FLAME knows about one operator."""
+
+    name: str
+    kind: Kind
+    shape: Rule  # (*src_shapes, **attrs) -> shape
+    dtype: Rule  # (*src_dtypes, **attrs) -> DType
+    doc: str = ""
+    numpy: Rule | None = None  # (*arrays, **attrs) -> array: the meaning, used as oracle
+    grad: Rule | None = None  # (g, y, *src) -> one Node or None for each src
+    scalar: str | None = None  # ELEMENTWISE: one element as a Python expression
+    index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
+    element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
+    combine: str | None = None  # REDUCE: the elementwise operator that folds
+    identity: Rule | None = None  # REDUCE: dtype -> its neutral value
+    decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators
+    transparent: bool = False  # ELEMENTWISE: the value is its source's; only differentiation sees the operator
+    public: bool = True  # ELEMENTWISE: a function of flame and a method of Tensor
+    examples: tuple[dict[str, Any], ...] = field(default=())  # attributes under which the tests try it
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+OPS: dict[str, Op] = {}
+
+
+def define(name: str, kind: Kind, **rules: Any) -> Op:
+    """Enter an operator into the table."""
+    if name in OPS:
+        raise ValueError(f"operator {name!r} is defined twice")
+    OPS[name] = Op(name, kind, **rules)
+    return OPS[name]

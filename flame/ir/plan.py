@@ -1,0 +1,80 @@
+"""The plan: what the runtime does, step by step, over numbered slots of memory. Plain data: it prints, and it replays."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Union
+
+from flame.ir.dtype import DType
+from flame.ir.loop import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A value in memory; `host` ones are single numbers that kernels receive by value."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+    host: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Run a kernel on slots, one for each of its parameters."""
+
+    kernel: Kernel
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Let a library routine write `out` from `inputs`; `spec` is what the routine must know."""
+
+    routine: str
+    spec: Any
+    out: int
+    inputs: tuple[int, ...]
+
+
+Step = Union[Launch, Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`leaves` are filled by the caller, `outputs` belong to him; all else lives in one arena at `offsets`."""
+
+    slots: tuple[Slot, ...]
+    leaves: tuple[int, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...] = ()  # (slot, byte offset in the arena)
+    arena: int = 0  # bytes
+    donated: tuple[tuple[int, int], ...] = ()  # (output slot, leaf slot whose memory it takes)
+
+
+def touched(step: Step) -> tuple[int, ...]:
+    """Every slot that a step reads or writes."""
+    return step.slots if isinstance(step, Launch) else (*step.inputs, step.out)
+
+
+def written(step: Step) -> tuple[int, ...]:
+    """Every slot that a step writes."""
+    if isinstance(step, Call):
+        return (step.out,)
+    return tuple(i for p, i in zip(step.kernel.params, step.slots, strict=True) if p.written)
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A printed kernel, ready for a compiler: text, argument types and how many blocks of how many threads run it."""
+
+    name: str
+    source: str
+    signature: tuple[str, ...]  # of the parameters: "address", or the dtype of a number passed by value
+    extent: int  # independent items or elements: the argument `n`
+    blocks: int
+    threads: int
+    work: int  # elements visited, over all blocks: what decides whether threads share it

@@ -1,0 +1,18 @@
+"""What the compiler may assume about a machine. Plain data, so that passes stay pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine as the passes see it."""
+
+    name: str  # picks the printer: "cpu" or "cuda"
+    max_lanes: int = 1  # threads of one block
+    carry: int = 0  # the longest row whose folds over rows stay in the registers of a block
+    libraries: frozenset[str] = frozenset()  # routines that the runtime has
+    cc: tuple[int, int] = (0, 0)  # CUDA compute capability
+
+
+CPU = Target("cpu", libraries=frozenset({"matmul"}))
+CUDA = Target("cuda", max_lanes=256, carry=4096, libraries=frozenset({"matmul"}), cc=(9, 0))

@@ -1,0 +1,87 @@
+"""Elementwise activations, softmax and dropout. Shapes: any (*), and the result has the input's shape and dtype."""
+
+import math
+
+from flame.errors import FlameError
+from flame.ops import where
+from flame.random import rand
+from flame.tensor import Tensor
+
+
+def relu(input: Tensor) -> Tensor:
+    """max(0, x), and nan where x is nan. (*) → (*).
+
+    >>> relu(flame.tensor([-1.0, 2.0])).numpy().tolist()
+    [0.0, 2.0]
+    """
+    return input.relu()
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope · x (Maas et al., 2013). (*) → (*), floating.
+
+    >>> leaky_relu(flame.tensor([-1.0, 2.0]), 0.5).numpy().tolist()
+    [-0.5, 2.0]
+    """
+    return input.leaky_relu(negative_slope)
+
+
+def silu(input: Tensor) -> Tensor:
+    """x · sigmoid(x), also called swish (Elfwing et al., arXiv:1702.03118). (*) → (*), floating.
+
+    >>> round(silu(flame.tensor(1.0)).item(), 4)
+    0.7311
+    """
+    return input.silu()
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x · Φ(x) with the normal distribution's Φ (Hendrycks and Gimpel, arXiv:1606.08415). (*) → (*), floating.
+
+    approximate="none" computes Φ with erf, "tanh" as (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
+    Raises FlameError for another word.
+
+    >>> round(gelu(flame.tensor(1.0)).item(), 4), round(gelu(flame.tensor(1.0), "tanh").item(), 4)
+    (0.8413, 0.8412)
+    """
+    return input.gelu(approximate)
+
+
+def softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+    """exp(x) / Σ exp(x) along `dim`, shifted by the maximum so that it cannot overflow. (*) → (*), floating.
+
+    `dtype` casts the input first. Raises IndexingError for a `dim` that the input has not.
+
+    >>> softmax(flame.tensor([0.0, 0.0]), dim=0).numpy().tolist()
+    [0.5, 0.5]
+    """
+    return (input if dtype is None else input.to(dtype)).softmax(dim)
+
+
+def log_softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+    """x − log Σ exp(x) along `dim`, without overflow or a logarithm of 0. (*) → (*), floating.
+
+    `dtype` casts the input first. Raises IndexingError for a `dim` that the input has not.
+
+    >>> [round(v, 4) for v in log_softmax(flame.tensor([0.0, 0.0]), dim=0).numpy().tolist()]
+    [-0.6931, -0.6931]
+    """
+    return (input if dtype is None else input.to(dtype)).log_softmax(dim)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each element with probability `p` and scale the rest by 1/(1−p) (Srivastava et al., 2014). (*) → (*).
+
+    Without `training` it is the input. The mask comes from `flame.random`'s stream, so a seed repeats it.
+    Raises FlameError unless 0 ≤ p ≤ 1.
+
+    >>> dropout(flame.ones(4), p=0.5, training=False).numpy().tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    if not 0 <= p <= 1 or math.isnan(p):
+        raise FlameError(f"dropout: p is {p}, but a probability lies between 0 and 1")
+    if not training or p == 0:
+        return input
+    if p == 1:
+        return input * 0.0
+    return where(rand(*input.shape) >= p, input * (1 / (1 - p)), 0.0)

@@ -1,0 +1,76 @@
+"""The functions behind Linear, LayerNorm and Embedding."""
+
+from collections.abc import Sequence
+
+from flame.errors import DTypeError, ShapeError
+from flame.ops import where
+from flame.tensor import Tensor
+
+HALF = ("float16", "bfloat16")  # statistics of these are computed in float32
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b. (*, in), (out, in), (out) → (*, out), all of one floating dtype.
+
+    Raises ShapeError when the last dimension of the input is not the weight's `in`.
+
+    >>> linear(flame.tensor([1.0, 2.0]), flame.tensor([[3.0, 4.0]]), flame.tensor([5.0])).numpy().tolist()
+    [16.0]
+    """
+    if weight.ndim != 2 or input.ndim == 0 or input.shape[-1] != weight.shape[1]:
+        raise ShapeError(
+            f"linear: the input has shape {tuple(input.shape)} and the weight {tuple(weight.shape)}; "
+            "the weight must be (out, in) and the input (*, in)"
+        )
+    product = input @ weight.transpose(0, 1)
+    return product if bias is None else product + bias
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """(x − mean) / √(var + eps) · weight + bias over the last dimensions (Ba et al., arXiv:1607.06450).
+
+    (*, normalized_shape) → the same; `var` is the biased variance; half precisions are computed in float32.
+    Raises ShapeError when the input does not end in `normalized_shape`, or weight or bias have another shape.
+
+    >>> layer_norm(flame.tensor([1.0, 3.0]), (2,), eps=0.0).numpy().tolist()
+    [-1.0, 1.0]
+    """
+    shape = tuple(normalized_shape)
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None and tuple(value.shape) != shape:
+            raise ShapeError(f"layer_norm: {name} has shape {tuple(value.shape)}, but normalized_shape is {shape}")
+    if not shape or tuple(input.shape[-len(shape) :]) != shape:
+        raise ShapeError(f"layer_norm: the input's shape {tuple(input.shape)} does not end in normalized_shape {shape}")
+    dims = tuple(range(-len(shape), 0))
+    x = input.float() if input.dtype.name in HALF else input
+    centred = x - x.mean(dims, keepdim=True)
+    y = centred * ((centred * centred).mean(dims, keepdim=True) + eps).rsqrt()
+    y = y if weight is None else y * weight
+    y = y if bias is None else y + bias
+    return y.to(input.dtype)
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Rows of `weight` by number. Integers (*), (rows, width) → (*, width).
+
+    The row `padding_idx` gets no gradient. Raises DTypeError for indices that are no integers and ShapeError for a
+    weight that is no matrix. An index outside [0, rows) reads the nearest row: nothing outside the weight is touched.
+
+    >>> embedding(flame.tensor([1, 0]), flame.tensor([[1.0, 2.0], [3.0, 4.0]])).numpy().tolist()
+    [[3.0, 4.0], [1.0, 2.0]]
+    """
+    if input.dtype.is_float or input.dtype.name == "bool":
+        raise DTypeError(f"embedding: indices must be integers, not {input.dtype}; cast them, e.g. .to(flame.int64)")
+    if weight.ndim != 2:
+        raise ShapeError(f"embedding: weight has shape {tuple(weight.shape)}, but must be (rows, width)")
+    rows = weight.index_select(0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
+    if padding_idx is None:
+        return rows
+    padding = padding_idx + weight.shape[0] if padding_idx < 0 else padding_idx
+    return where((input == padding).unsqueeze(-1), rows.detach(), rows)

@@ -1,0 +1,283 @@
+"""Module: a tree of parameters, buffers and modules, with PyTorch's names, state_dict keys and repr."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+from flame.errors import FlameError, StateError
+from flame.nn.parameter import Parameter
+from flame.tensor import Tensor, assign, tensor
+
+
+class LoadReport(NamedTuple):
+    """What `load_state_dict` found on one side only."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base class of all layers and models, as torch.nn.Module.
+
+    Assign parameters, buffers and modules to attributes in `__init__` (after `super().__init__()`) and compute in
+    `forward`. Calling the module calls `forward`.
+
+    >>> class Twice(flame.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.inner = flame.nn.Linear(2, 2, bias=False)
+    ...     def forward(self, x):
+    ...         return self.inner(self.inner(x))
+    >>> net = Twice()
+    >>> net(flame.ones(3, 2)).shape
+    (3, 2)
+    >>> list(net.state_dict())
+    ['inner.weight']
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        tables: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set()}
+        self.__dict__.update(tables, training=True)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; every module defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward(); define it, or call the modules inside it")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # --- members -------------------------------------------------------------------------------------------------
+
+    def register_parameter(self, name: str, param: Parameter | None) -> None:
+        """Add a parameter; None reserves the name for a parameter that this module does without."""
+        self._take(name, param, "_parameters")
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Add a tensor that belongs to the state but is not trained; only `persistent` ones are in `state_dict`."""
+        self._take(name, tensor, "_buffers")
+        if not persistent:
+            self._transient.add(name)
+
+    def register_module(self, name: str, module: "Module | None") -> None:
+        """Add a module under a name."""
+        self._take(name, module, "_modules")
+
+    add_module = register_module
+
+    def _take(self, name: str, value: object, table: str) -> None:
+        """Put a member into its table and out of the others; raises FlameError before `super().__init__()`."""
+        own = self.__dict__
+        if "_modules" not in own:
+            raise FlameError(
+                f"{type(self).__name__}: {name!r} was assigned before super().__init__(); call that first in __init__"
+            )
+        if not name or "." in name:
+            raise FlameError(f"{type(self).__name__}: a member cannot be named {name!r}; names have no dots")
+        own.pop(name, None)
+        for other in ("_parameters", "_buffers", "_modules"):
+            if other != table:
+                own[other].pop(name, None)
+        self._transient.discard(name)
+        own[table][name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self._take(name, value, "_parameters")
+        elif isinstance(value, Module):
+            self._take(name, value, "_modules")
+        elif name in (table := self._table_of(name)):
+            if value is not None and not (table is self._buffers and isinstance(value, Tensor)):
+                kind = "a Parameter" if table is self._parameters else "a Module" if table is self._modules else "a Tensor"
+                raise FlameError(f"{type(self).__name__}.{name} is {kind}; it cannot become a {type(value).__name__}")
+            table[name] = value
+        else:
+            object.__setattr__(self, name, value)
+
+    def _table_of(self, name: str) -> dict[str, Any]:
+        """The table that holds a member, or an empty one."""
+        for table in ("_parameters", "_buffers", "_modules"):
+            if name in self.__dict__.get(table, ()):
+                return self.__dict__[table]
+        return {}
+
+    def __getattr__(self, name: str) -> Any:
+        table = self._table_of(name)
+        if name in table:
+            return table[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        table = self._table_of(name)
+        if name in table:
+            del table[name]
+            self._transient.discard(name)
+        else:
+            object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
+
+    # --- walking the tree ----------------------------------------------------------------------------------------
+
+    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """(dotted name, module) of this module (named "") and all inside it, each once, in order of assignment."""
+        memo = set() if memo is None else memo
+        if id(self) in memo:
+            return
+        memo.add(id(self))
+        yield prefix, self
+        for name, module in self.named_children():
+            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all inside it."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """(name, module) of the modules directly inside."""
+        return ((name, module) for name, module in self._modules.items() if module is not None)
+
+    def children(self) -> Iterator["Module"]:
+        """The modules directly inside."""
+        return (module for _, module in self.named_children())
+
+    def _named_members(self, table: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+            for name, value in getattr(module, table).items():
+                if value is not None and not (once and id(value) in seen):
+                    seen.add(id(value))
+                    yield f"{path}.{name}" if path else name, value
+
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """(dotted name, parameter), a shared one once; without `recurse` only of this module itself."""
+        return self._named_members("_parameters", prefix, recurse, remove_duplicate)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Every parameter, a shared one once: what an optimizer takes."""
+        return (value for _, value in self.named_parameters(recurse=recurse))
+
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """(dotted name, buffer), a shared one once."""
+        return self._named_members("_buffers", prefix, recurse, remove_duplicate)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Every buffer."""
+        return (value for _, value in self.named_buffers(recurse=recurse))
+
+    def get_submodule(self, target: str) -> "Module":
+        """The module with a dotted name; raises AttributeError where there is none."""
+        found = self
+        for name in filter(None, target.split(".")):
+            if found._modules.get(name) is None:
+                raise AttributeError(f"{type(self).__name__} has no module {target!r}: {name!r} is missing")
+            found = found._modules[name]
+        return found
+
+    # --- changing all of it --------------------------------------------------------------------------------------
+
+    def apply(self, fn: Callable[["Module"], Any]) -> Self:
+        """Call `fn` with every module inside and then with this one."""
+        for module in self.children():
+            module.apply(fn)
+        fn(self)
+        return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set `training` here and below: dropout works only in training."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """`train(False)`."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Let all parameters have gradients, or none."""
+        for param in self.parameters():
+            param.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, or make them zero."""
+        for param in self.parameters():
+            if param.grad is not None:
+                param.grad = None if set_to_none else param.grad.detach() * 0.0
+
+    # --- state ---------------------------------------------------------------------------------------------------
+
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> "OrderedDict[str, Tensor]":
+        """Parameters and persistent buffers by dotted name, in PyTorch's order and with its keys.
+
+        The tensors are values: a later training step does not change them. `keep_vars` gives the parameters themselves.
+        """
+        state: OrderedDict[str, Tensor] = OrderedDict()
+        for path, module in self._all_paths(prefix.removesuffix(".")):
+            for name, value in (*module._parameters.items(), *module._buffers.items()):
+                if value is not None and name not in module._transient:
+                    state[f"{path}.{name}" if path else name] = value if keep_vars else value.detach()
+        return state
+
+    def _all_paths(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """As `named_modules`, but a shared module under each of its names: a state_dict holds them all."""
+        yield prefix, self
+        for name, module in self.named_children():
+            yield from module._all_paths(f"{prefix}.{name}" if prefix else name)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Take the values of a `state_dict`: tensors of FLAME or PyTorch, or NumPy arrays; cast to this module's dtypes.
+
+        All or nothing: StateError lists every missing, unexpected and misshapen key, and nothing was changed. Without
+        `strict`, missing and unexpected keys are only reported.
+        """
+        own = self.state_dict(keep_vars=True)
+        report = LoadReport([k for k in own if k not in state_dict], [k for k in state_dict if k not in own])
+        problems = [f"missing: {key}" for key in report.missing_keys if strict]
+        problems += [f"unexpected: {key}" for key in report.unexpected_keys if strict]
+        problems += [
+            f"misshapen: {key} has shape {tuple(state_dict[key].shape)}, the module's has {tuple(own[key].shape)}"
+            for key in own
+            if key in state_dict and tuple(state_dict[key].shape) != tuple(own[key].shape)
+        ]
+        if problems:
+            lines = "\n    ".join(problems)
+            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n    {lines}")
+        assign([(own[key], as_tensor(state_dict[key]).to(own[key].dtype)) for key in own if key in state_dict])
+        return report
+
+    # --- text ----------------------------------------------------------------------------------------------------
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of this module's line."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {indented(repr(module))}" for name, module in self._modules.items()]
+        return layout(type(self).__name__, self.extra_repr(), lines)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A constant with the value of a Tensor, of an array or of a PyTorch tensor."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    return tensor(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+
+
+def indented(text: str) -> str:
+    """All lines but the first two spaces to the right."""
+    return text.replace("\n", "\n  ")
+
+
+def layout(name: str, extra: str, lines: list[str]) -> str:
+    """PyTorch's repr of a module: `Name(extra)`, or a line for each of its modules."""
+    if not lines:
+        return f"{name}({extra})"
+    body = "\n  ".join([extra, *lines] if extra else lines)
+    return f"{name}(\n  {body}\n)"

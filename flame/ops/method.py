@@ -1,0 +1,77 @@
+"""How a function becomes a method of Tensor, and how operands become nodes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from flame.errors import DTypeError, IndexingError
+from flame.ir import dtype as dt
+from flame.ir import node as nd
+from flame.ir.dtype import DType
+from flame.ir.node import Node, Shape
+from flame.runtime.device import Device
+from flame.tensor import Tensor, from_array, same_device
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+NUMBERS = (bool, int, float, np.bool_, np.integer, np.floating)
+
+
+def method(f: Function) -> Function:
+    """Install a function of a tensor as a method of Tensor, under the same name."""
+    setattr(Tensor, f.__name__, f)
+    return f
+
+
+def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Tensor]]:
+    """Nodes of one dtype and shape for tensors and numbers that meet in an elementwise operation (torch.result_type)."""
+    tensors = [t for t in given if isinstance(t, Tensor)]
+    if not tensors:
+        raise DTypeError(f"{name}: needs at least one Tensor, got {', '.join(type(g).__name__ for g in given)}")
+    device = same_device(name, *tensors) if len(tensors) > 1 else tensors[0].device
+    for g in given:
+        if not isinstance(g, (Tensor, *NUMBERS)):
+            if isinstance(g, np.ndarray):
+                return operands(name, *(from_array(x, device) if isinstance(x, np.ndarray) else x for x in given))
+            raise DTypeError(f"{name}: cannot combine a Tensor with {g!r} of type {type(g).__name__}; give a number or a Tensor")
+    dtype = dt.result_type([(t.dtype, t.ndim) for t in tensors], [g for g in given if not isinstance(g, Tensor)])
+    nodes = [g.node if isinstance(g, Tensor) else nd.const(g, _kind(g, dtype)) for g in given]
+    return nodes, device, dtype, tensors
+
+
+def _kind(number: Any, dtype: DType) -> DType:
+    """A number takes the dtype of the operation, unless it would lose its category."""
+    own = dt.of_scalar(number)
+    return dtype if own.category <= dtype.category else own
+
+
+def meet(nodes: Sequence[Node], dtype: DType | None) -> list[Node]:
+    """The nodes cast to one dtype and broadcast to one shape."""
+    shape = nodes[0].shape
+    for n in nodes[1:]:
+        if n.shape != shape:
+            shape = nd.broadcast_shapes(shape, n.shape)
+    return [nd.expand(n if dtype is None else nd.cast(n, dtype), shape) for n in nodes]
+
+
+def axis(name: str, dim: int, rank: int) -> int:
+    """A dimension counted from the front; raises IndexingError outside [-rank, rank)."""
+    if not -max(rank, 1) <= dim < max(rank, 1):
+        raise IndexingError(f"{name}: dim {dim} is out of range for {rank} dimensions; choose from [{-rank}, {rank - 1}]")
+    return dim % max(rank, 1)
+
+
+def axes(name: str, dim: Any, rank: int) -> tuple[int, ...]:
+    """One dimension, several, or all (None or an empty list), from the front, in order."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(rank))
+    found = sorted(axis(name, d, rank) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
+    if len(set(found)) < len(found):
+        raise IndexingError(f"{name}: dim {dim} names a dimension twice")
+    return tuple(found) if rank else ()
+
+
+def sizes(given: tuple[Any, ...]) -> Shape:
+    """A shape given as separate numbers or as one sequence."""
+    found = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    return tuple(int(n) for n in found)

@@ -1,0 +1,184 @@
+"""Choose what becomes memory, and which results one kernel computes.
+
+A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A result
+may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at row g and
+folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. Then results over equal
+spaces that share an input, or read one another, become one group, unless a third group lies between them.
+"""
+
+from dataclasses import replace
+from math import prod
+
+from flame.ir.graph import readers, toposort
+from flame.ir.group import Group, Space, carried, carrying, fold_position, position, row_of
+from flame.ir.node import Node, var
+from flame.ir.op import Kind
+from flame.ir.ops import Index
+from flame.ir.target import Target
+from flame.passes.merge import merge
+from flame.passes.simplify import Scalars
+
+LARGEST = 256  # operators in one kernel
+Fit = tuple[Space | None, frozenset[Node]]
+
+
+def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool = True) -> list[Group]:
+    """Groups in an order in which they can be computed. Without `fuse`, every operator is a kernel of its own."""
+    order = toposort(roots)
+    rank = {n: i for i, n in enumerate(order)}
+    walker = Walker(simple, target)
+    if fuse:
+        stored = _must(roots, order) | _cheaper(order)
+    else:
+        stored = set(order) - {n for n in order if n.op.kind in (Kind.LEAF, Kind.MOVEMENT)} | _must(roots, order)
+    spaces: dict[Node, Space | None] = {}
+    for n in reversed(order):  # readers first: they say what else must be stored
+        if n in stored and n.op.name != "leaf":
+            spaces[n], misfits = walker.space(n, stored)
+            stored |= misfits
+    work = sorted(spaces, key=rank.__getitem__)
+    return merge(work, roots, spaces, stored, walker, fuse)
+
+
+def _must(roots: tuple[Node, ...], order: list[Node]) -> set[Node]:
+    """What has memory in any case: roots, leaves, and what libraries read and write."""
+    keep = set(roots)
+    for n in order:
+        if n.op.name == "leaf":
+            keep.add(n)
+        elif n.op.kind is Kind.CALL:
+            keep.update((n, *n.src))
+    return keep
+
+
+def _cheaper(order: list[Node]) -> set[Node]:
+    """Elementwise values that many read: storing once moves fewer bytes than computing again in each reader."""
+    ends: dict[Node, frozenset[Node]] = {}
+    read_by = readers(order)
+    for n in reversed(order):  # the calls that would need it
+        ends[n] = frozenset[Node]().union(*(({r} if r.op.kind is Kind.CALL else ends[r]) for r in read_by[n]))
+    keep: set[Node] = set()
+    size: dict[Node, frozenset[Node]] = {}
+    inputs: dict[Node, frozenset[Node]] = {}
+    for n in order:
+        if n.op.kind is Kind.CALL:
+            size[n], inputs[n] = frozenset(), frozenset()
+            continue
+        size[n] = frozenset((n,)).union(*(size[s] for s in n.src if s not in keep))
+        inputs[n] = frozenset[Node]().union(*(({s} if s in keep or _memory(s) else inputs[s]) for s in n.src))
+        if n.op.kind is Kind.ELEMENTWISE and n.shape:
+            read = sum(prod(i.shape) * i.dtype.size for i in inputs[n])
+            kernels, own = len(ends[n]) + 1, prod(n.shape) * n.dtype.size
+            if len(size[n]) > LARGEST or (kernels > 2 and read + own + kernels * own < kernels * read):
+                keep.add(n)
+    return keep
+
+
+def _memory(n: Node) -> bool:
+    return n.op.name == "leaf" or n.op.kind is Kind.CALL
+
+
+class Walker:
+    """Walks from an element of a result down to stored values, symbolically; remembers every step it took."""
+
+    def __init__(self, simple: Scalars, target: Target):
+        self.simple = simple
+        self.lanes, self.carry = target.max_lanes, target.carry
+        self._moves: dict[object, Index] = {}
+        self._positions: dict[object, Index | None] = {}
+
+    def space(self, n: Node, stored: set[Node]) -> Fit:
+        """The space in which to compute n, and the folds that must be stored because they do not fit it."""
+        if n.op.kind is Kind.CALL:
+            return None, frozenset()
+        best: Fit | None = None
+        for space in self._candidates(n, stored):
+            misfits = frozenset(self.walk(n, space, stored - {n})[0])
+            if best is None or len(misfits) < len(best[1]):
+                best = space, misfits
+            if not misfits:
+                break
+        assert best is not None
+        return best
+
+    def _candidates(self, n: Node, stored: set[Node]) -> list[Space]:
+        """The rows folded somewhere below n, nearest first; free elements last. A fold has only its own."""
+        if n.op.kind is Kind.REDUCE:
+            return [row_of(n, self.lanes)]
+        found: dict[Space, None] = {}
+        pending, seen = [n], {n}
+        for m in pending:
+            if m in stored and m is not n:
+                continue
+            if m.op.kind is Kind.REDUCE and (space := row_of(m, self.lanes)).row and self.at(n, space) is not None:
+                found[space] = None
+            fresh = [s for s in m.src if s not in seen]
+            seen.update(fresh)
+            pending.extend(fresh)
+        return [*found, Space(prod(n.shape))]
+
+    def at(self, n: Node, space: Space) -> Index | None:
+        """Where in n the element (g, r) of the space lies."""
+        key = (n.shape, space, carried(n, space))
+        if key not in self._positions:
+            found = position(n, space)
+            self._positions[key] = found and tuple(map(self.simple, found))
+        return self._positions[key]
+
+    def walk(self, n: Node, space: Space, stored: set[Node], mine: frozenset[Node] = frozenset()) -> tuple[set[Node], bool]:
+        """Folds below n[g, r] that do not fit the space; and whether each of `mine` is met where it is itself stored."""
+        misfits: set[Node] = set()
+        aligned = True
+        start = self.at(n, space)
+        assert start is not None
+        pending: list[tuple[Node, Index]] = [(n, start)]
+        seen: set[tuple[Node, Index]] = set()
+        while pending:
+            m, at = pending.pop()
+            if (m, at) in seen or m.op.kind is Kind.LEAF:
+                continue
+            seen.add((m, at))
+            if m in mine:
+                aligned = aligned and at == self.at(m, space)
+            elif m in stored:
+                continue
+            if m.op.kind is Kind.REDUCE and not self._fits(m, at, space, m is n):
+                misfits.add(m)
+            else:
+                pending.extend(self._below(m, at, space))
+        return misfits, aligned
+
+    def _fits(self, m: Node, at: Index, space: Space, own: bool) -> bool:
+        if carried(m, space):
+            return own and at == self.at(m, space)
+        wanted = row_of(m, self.lanes)
+        same = wanted == replace(space, steps=1) if space.row else wanted.row == 0
+        return same and at == self.at(m, space)
+
+    def _below(self, m: Node, at: Index, space: Space) -> list[tuple[Node, Index]]:
+        """Which elements of its sources m[at] reads."""
+        match m.op.kind:
+            case Kind.MOVEMENT:
+                return [(m.src[0], self._moved(m, at))]
+            case Kind.REDUCE:
+                key = (m.src[0].shape, m["axes"], at, space, carried(m, space))
+                if key not in self._moves:
+                    self._moves[key] = tuple(map(self.simple, fold_position(m, at, space)))
+                return [(m.src[0], self._moves[key])]
+            case Kind.GATHER:
+                return [(m.src[1], at), (m.src[0], self._gathered(m, at))]
+            case _:
+                return [(s, at) for s in m.src]
+
+    def _moved(self, m: Node, at: Index) -> Index:
+        key = (m.op, m.attrs, m.src[0].shape, at)
+        if key not in self._moves:
+            assert m.op.index is not None
+            found = m.op.index(at, m.src[0].shape, **dict(m.attrs))[0]
+            self._moves[key] = tuple(map(self.simple, found))
+        return self._moves[key]
+
+    def _gathered(self, m: Node, at: Index) -> Index:
+        """Where a gather reads is known only when it runs: a variable of its own stands for it."""
+        assert m.op.index is not None
+        return m.op.index(at, var(f"at{id(m.src[1])}"), m.src[0].shape, **dict(m.attrs))

@@ -1,0 +1,89 @@
+"""Hand contractions to libraries; decompose the ones no library wants.
+
+A target names the routines it has. This pass only chooses; `runtime/lib_*.py` perform. Transposes, slices and broadcasts of
+an operand become strides: no copy.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from flame.ir import dtype as dt
+from flame.ir.graph import toposort
+from flame.ir.library import MatmulSpec, View
+from flame.ir.node import Node, apply, cast, const, var
+from flame.ir.op import Kind
+from flame.ir.ops import flatten
+from flame.ir.target import Target
+from flame.passes.simplify import Scalars, terms
+
+Routine = Callable[[Node, Target, Scalars], Node | None]
+
+
+def strided(n: Node, simple: Scalars) -> tuple[Node, View] | None:
+    """`n` as strides over the value that its movements read; None where it is no strided view."""
+    axes = tuple(var(f"i{a}", extent=size) if size != 1 else const(0) for a, size in enumerate(n.shape))
+    base, at = n, axes
+    while base.op.kind is Kind.MOVEMENT:
+        assert base.op.index is not None
+        (source,) = base.src
+        at, condition = base.op.index(at, source.shape, **dict(base.attrs))
+        if condition is not None:
+            return None
+        base, at = source, tuple(map(simple, at))
+    offset, strides = 0, dict.fromkeys(axes, 0)
+    for term, factor in terms(simple(flatten(at, base.shape))):
+        if term.op.name == "const":
+            offset += factor
+        elif term in strides and factor > 0:
+            strides[term] += factor
+        else:
+            return None
+    return base, View(offset, tuple(0 if a.op.name == "const" else strides[a] for a in axes))
+
+
+def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
+    """The memory to read for `n`: a strided view where the product can read it in place, else `n` itself, stored."""
+    found = strided(n, simple)
+    if found is not None and found[1].readable(n.shape):
+        return found
+    return n, View.of(n.shape)
+
+
+def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
+    """A product of float matrices; half precisions go through float32 where the machine has none."""
+    if not node.dtype.is_float:
+        return None
+    if node.dtype.size == 2 and target.name == "cpu":
+        wide = apply("matmul", *(cast(s, dt.float32) for s in node.src))
+        made = matmul(wide, target, simple)
+        return None if made is None else cast(made, node.dtype)
+    (a, left), (b, right) = (operand(s, simple) for s in node.src)
+    *batch, m, k = node.src[0].shape
+    spec = MatmulSpec(node.dtype.name, tuple(batch), m, node.shape[-1], k, left, right)
+    return apply("call", a, b, routine="matmul", spec=spec, of=node.shape, as_=node.dtype)
+
+
+ROUTINES: dict[str, Routine] = {"matmul": matmul}
+
+
+def libraries(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:
+    """No contraction is left: each is a library's call, or simpler operators."""
+    new: dict[Node, Node] = {}
+    choose = partial(_chosen, target=target, simple=simple)
+    for node in toposort(roots):
+        src = tuple([new[s] for s in node.src])
+        rebuilt = node if src == node.src else apply(node.op, *src, **dict(node.attrs))
+        new[node] = choose(rebuilt)
+    return tuple(new[r] for r in roots)
+
+
+def _chosen(node: Node, target: Target, simple: Scalars) -> Node:
+    if node.op.kind is not Kind.CONTRACT:
+        return node
+    routine = ROUTINES.get(node.op.name) if node.op.name in target.libraries else None
+    made = routine(node, target, simple) if routine else None
+    if made is not None:
+        return made
+    assert node.op.decompose is not None
+    (simpler,) = libraries((node.op.decompose(node),), target, simple)
+    return simpler

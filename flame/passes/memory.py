@@ -1,0 +1,109 @@
+"""Where every value of a plan lives: donated buffers first, then one arena shared by values that never live at once."""
+
+from dataclasses import replace
+
+from flame.ir.graph import toposort
+from flame.ir.loop import Fold, Gather, Kernel, Store, statements
+from flame.ir.node import Node
+from flame.ir.plan import Call, Plan, Step, touched, written
+
+ALIGN = 256  # bytes between values: what the widest access and the libraries ask for
+
+
+def place(plan: Plan, donatable: frozenset[int] = frozenset(), reuse: bool = True) -> Plan:
+    """Every slot has memory: a leaf's, an output's own, a donated leaf's, or a part of the arena.
+
+    `donatable` are leaf slots whose old value nobody needs after the plan.
+    """
+    donated = _donate(plan, donatable)
+    offsets, arena = _arena(plan, reuse)
+    return replace(plan, donated=donated, offsets=offsets, arena=arena)
+
+
+def _arena(plan: Plan, reuse: bool) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Largest first, each value takes the lowest place that is free while it lives."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, step in enumerate(plan.steps):
+        for s in touched(step):
+            first.setdefault(s, i)
+            last[s] = i
+    own = {*plan.leaves, *plan.outputs}
+    placed: list[tuple[int, int, int]] = []  # slot, begin, end
+    for s in sorted((s for s in first if s not in own), key=lambda s: (-plan.slots[s].nbytes, s)):
+        size = -(-plan.slots[s].nbytes // ALIGN) * ALIGN
+        lives = [(b, e) for t, b, e in placed if not reuse or (first[t] <= last[s] and first[s] <= last[t])]
+        at = 0
+        for begin, end in sorted(lives):
+            if at + size <= begin:
+                break
+            at = max(at, end)
+        placed.append((s, at, at + size))
+    return tuple((s, at) for s, at, _ in sorted(placed)), max((end for *_, end in placed), default=0)
+
+
+def _donate(plan: Plan, donatable: frozenset[int]) -> tuple[tuple[int, int], ...]:
+    """Outputs that may be written over a leaf: of its size, and written when nobody reads it any more."""
+    pairs: list[tuple[int, int]] = []
+    free = set(donatable) - set(plan.outputs)
+    reads: dict[int, list[int]] = {}
+    for i, step in enumerate(plan.steps):
+        for s in touched(step):
+            reads.setdefault(s, []).append(i)
+    writer = {s: i for i, step in enumerate(plan.steps) for s in written(step)}
+    for out in dict.fromkeys(plan.outputs):
+        if out not in writer:
+            continue
+        at = writer[out]
+        for leaf in sorted(free):
+            if plan.slots[leaf].nbytes != plan.slots[out].nbytes or plan.slots[leaf].host:
+                continue
+            last = max(reads.get(leaf, [-1]))
+            if last < at or (last == at and _in_place(plan.steps[at], out, leaf)):
+                pairs.append((out, leaf))
+                free.remove(leaf)
+                break
+    return tuple(pairs)
+
+
+def _in_place(step: Step, out: int, leaf: int) -> bool:
+    """True if the kernel reads the leaf only where, and no later than, it writes the output."""
+    if isinstance(step, Call) or step.slots.count(leaf) != 1:
+        return False
+    names = {s: p.name for p, s in zip(step.kernel.params, step.slots, strict=True)}
+    if any(isinstance(s, Fold | Gather) for s in statements(step.kernel.body)):
+        return False
+    index = _stored_at(step.kernel, names[out])
+    return index is not None and _read_at(step.kernel, names[leaf]) <= {index}
+
+
+def _stored_at(kernel: Kernel, name: str) -> Node | None:
+    return next((s.index for s in statements(kernel.body) if isinstance(s, Store) and s.param == name), None)
+
+
+def _read_at(kernel: Kernel, name: str) -> set[Node]:
+    found: set[Node] = set()
+    for s in statements(kernel.body):
+        values = (s.index, s.value) if isinstance(s, Store) else (s.value,) if hasattr(s, "value") else ()
+        for n in toposort(values):
+            if n.op.name == "load" and n["param"] == name and n.src:
+                found.add(n.src[0])
+    return found
+
+
+def conflicts(plan: Plan) -> list[str]:
+    """Pairs of slots that live at the same time in the same memory: an empty list, or the planner is wrong."""
+    lives: dict[int, tuple[int, int]] = {}
+    for i, step in enumerate(plan.steps):
+        for s in touched(step):
+            lives[s] = (lives.get(s, (i, i))[0], i)
+    found: list[str] = []
+    places = list(plan.offsets)
+    for x, (s, at) in enumerate(places):
+        for t, other in places[x + 1 :]:
+            apart = lives[s][1] < lives[t][0] or lives[t][1] < lives[s][0]
+            if not apart and at < other + plan.slots[t].nbytes and other < at + plan.slots[s].nbytes:
+                found.append(f"slots {s} and {t} share bytes of the arena at steps {lives[s]} and {lives[t]}")
+    return found
+
+

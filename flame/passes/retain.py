@@ -1,0 +1,69 @@
+"""What to keep when a graph is computed before all that reads it is known.
+
+The cheapest set of values from which every later reader can be computed without a contraction, a fold or a gather anew: a
+minimum cut by bytes, as in rematerialisation for training (Chen et al. 2016; the min-cut form is that of AOTAutograd).
+"""
+
+from collections.abc import Collection
+from math import prod
+
+import networkx as nx
+
+from flame.ir.node import Node
+from flame.ir.op import Kind
+
+REPEATABLE = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.LEAF)  # cheap enough to compute again where it is read
+LARGE = 4000  # nodes from which on every value that is not repeatable is kept, without looking for a cheaper cut
+START, END = "start", "end"
+
+
+def retain(order: list[Node], given: Collection[Node], roots: Collection[Node], futures: Collection[Node]) -> list[Node]:
+    """The nodes of `order` to store beside `roots`; `given` ones are in memory already, `futures` will be read later."""
+    wanted = _upstream(order, given, futures)
+    costly = [n for n in order if n in wanted and n not in given and n.op.kind not in REPEATABLE]
+    if not costly:
+        return []
+    if len(wanted) > LARGE:
+        return [n for n in costly if n not in roots]
+    net = nx.DiGraph()
+    touched = _downstream(order, costly, wanted)
+    for n in order:
+        if n not in touched:
+            continue
+        free = n in roots
+        net.add_edge((n, "in"), (n, "out"), capacity=0 if free else max(1, prod(n.shape) * n.dtype.size))
+        for s in n.src:
+            if s in touched:
+                net.add_edge((s, "out"), (n, "in"))
+    for n in costly:
+        net.add_edge(START, (n, "in"))
+    for n in futures:
+        if n in touched:
+            net.add_edge((n, "out"), END)
+    if END not in net:
+        return []
+    _, (above, _) = nx.minimum_cut(net, START, END, flow_func=nx.algorithms.flow.boykov_kolmogorov)
+    return [n for n in order if n in touched and n not in roots and (n, "in") in above and (n, "out") not in above]
+
+
+def _upstream(order: list[Node], given: Collection[Node], futures: Collection[Node]) -> set[Node]:
+    """What the futures are computed from, down to what is in memory."""
+    found = set(futures)
+    for n in reversed(order):
+        if n in found and n not in given:
+            found.update(n.src)
+    return found
+
+
+def _downstream(order: list[Node], costly: list[Node], wanted: set[Node]) -> set[Node]:
+    """The wanted values that depend on a costly one."""
+    found = set(costly)
+    for n in order:
+        if n in wanted and any(s in found for s in n.src):
+            found.add(n)
+    return found
+
+
+def frontier(outside: list[Node], inside: Collection[Node]) -> set[Node]:
+    """The nodes inside that nodes outside read."""
+    return {s for n in outside if n not in inside for s in n.src if s in inside}

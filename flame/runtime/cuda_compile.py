@@ -1,0 +1,222 @@
+"""Printed CUDA kernels to machine code, with no GPU needed: Numba's CUDA compiler to PTX, an assembler to a cubin.
+
+The assembler is nvJitLink where it loads, else the driver's linker, else `ptxas` on the PATH.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from flame.errors import CompileError
+from flame.runtime import cache
+
+FAST = {"contract", "nsz", "arcp", "afn"}  # never nnan or ninf: -inf is the identity of maximum
+TYPES = {"address": "int64", "bool": "boolean", "bfloat16": "float32", "float16": "float32"}
+ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
+
+_lock = threading.RLock()
+
+
+def compile_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> bytes:
+    """The cubin of kernel `name`; `options` are pairs: ("cc", (9, 0)), ("threads", 256)."""
+    chosen = dict(options)
+    return assemble(ptx_cuda(source, name, signature, options), tuple(chosen["cc"]))
+
+
+def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> str:
+    """The PTX of kernel `name`, whose arguments after n are `signature`: "address" or a register type each."""
+    from flame.runtime.cuda_emit import targeting
+
+    chosen = dict(options)
+    cc, threads = tuple(chosen["cc"]), chosen.get("threads")
+    path = cache.source_file(source, name)
+    with _lock:
+        cuda, types = _numba()
+        try:
+            function = getattr(_load(path), name)
+            arguments = [types.int64, *(getattr(types, TYPES.get(each, each)) for each in signature)]
+            with targeting(cc):
+                text, _ = cuda.compile(
+                    function,
+                    types.void(*arguments),
+                    cc=cc,
+                    device=False,
+                    abi="numba",
+                    fastmath=FAST,
+                    launch_bounds=threads,
+                )
+        except Exception as problem:
+            raise CompileError(_explain(path, name, cc, problem)) from problem
+    text = text.replace("div.approx.ftz.f32", "div.full.ftz.f32")  # the former gives 0 for divisors above 2**126
+    return text.replace(entry(text), name)  # profilers and debuggers show the name without Numba's mangling
+
+
+@functools.cache
+def why_not() -> str:
+    """Why no kernel can be compiled for NVIDIA GPUs here; empty where one can. No GPU is needed."""
+    try:
+        _numba()
+        from numba.cuda.cudadrv.nvvm import NVVM
+
+        NVVM()
+    except Exception as problem:  # noqa: BLE001  whatever the compiler lacks, it is the answer
+        first = (str(problem).splitlines() or [""])[0]
+        return f"{type(problem).__name__}: {first}; pip install 'numba-cuda[cu13]'"
+    return ""
+
+
+def entry(ptx: str) -> str:
+    """The name of the one kernel in a PTX text."""
+    found = re.search(r"\.entry\s+([\w$.]+)", ptx)
+    if not found:
+        raise CompileError("this PTX text has no kernel; it begins " + repr(ptx[:120]))
+    return found[1]
+
+
+def resources(ptx: str, cc: tuple[int, ...]) -> dict[str, int]:
+    """Registers and spilled, local and shared bytes of the kernel as `ptxas -v` reports them; {} without ptxas."""
+    if not _ptxas():
+        return {}
+    _, report = _run_ptxas(ptx, cc)
+
+    def number(pattern: str) -> int:
+        return sum(int(n) for n in re.findall(pattern, report))
+
+    return {
+        "registers": number(r"Used (\d+) registers"),
+        "spills": number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+        "local": number(r"(\d+) bytes stack frame"),
+        "shared": number(r"(\d+) bytes smem"),
+    }
+
+
+def assemble(ptx: str, cc: tuple[int, ...]) -> bytes:
+    """The cubin of a PTX text, by the first assembler of this machine that takes it."""
+    missing, rejected = [], None
+    for attempt in (_by_jitlink, _by_driver, _by_ptxas):
+        try:
+            return attempt(ptx, cc)
+        except CompileError as problem:  # it may be older than the PTX; the next one may not
+            rejected = rejected or problem
+        except (ImportError, OSError, RuntimeError) as problem:
+            missing.append(f"{attempt.__name__.removeprefix('_by_')}: {str(problem).splitlines()[0][:120]}")
+    raise rejected or CompileError(
+        "no assembler turns PTX into machine code here; install nvidia-nvjitlink or put ptxas on the PATH ("
+        + "; ".join(missing)
+        + ")"
+    )
+
+
+# --- Numba ----------------------------------------------------------------------------------------
+@functools.cache
+def _numba():
+    """Numba's CUDA module and its types; where libnvrtc is missing, its list of architectures is ours."""
+    try:
+        from numba import cuda, types
+        from numba.cuda import cuda_paths
+        from numba.cuda.cudadrv import nvrtc
+    except ImportError as problem:
+        raise CompileError("kernels for NVIDIA GPUs need numba-cuda: pip install 'numba-cuda[cu13]'") from problem
+    try:
+        known = nvrtc.get_supported_ccs()
+    except Exception:  # noqa: BLE001  no libnvrtc: Numba asks it only for architectures, and for where it is
+        known = ARCHITECTURES
+        cuda_paths._get_nvrtc_path = lambda: cuda_paths._env_path_tuple("", None)
+    nvrtc.get_supported_ccs = lambda: known
+    return cuda, types
+
+
+def _load(path: Path):
+    """The module of a printed file; it stands in sys.modules, because Numba looks up globals by module."""
+    label = f"flame_kernel_{path.stem}"
+    if label not in sys.modules:
+        spec = importlib.util.spec_from_file_location(label, path)
+        module = sys.modules[label] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[label]
+            raise
+    return sys.modules[label]
+
+
+def _explain(path, name, cc, problem) -> str:
+    lines = [line for line in str(problem).splitlines() if line.strip()]
+    shown = "\n  ".join(lines[:12]) or type(problem).__name__
+    target = ".".join(map(str, cc))
+    return (
+        f"kernel {name} does not compile for compute capability {target}: {path}\n  {type(problem).__name__}: {shown}"
+    )
+
+
+# --- assemblers -----------------------------------------------------------------------------------
+def architecture(cc: tuple[int, ...]) -> str:
+    """sm_90, or sm_90a for (9, 0, 'a')."""
+    return "sm_" + "".join(str(part) for part in cc)
+
+
+def _by_jitlink(ptx: str, cc: tuple[int, ...]) -> bytes:
+    from cuda.bindings import nvjitlink as link
+
+    data = ptx.encode()
+    handle = link.create(2, [f"-arch={architecture(cc)}", "-O3"])
+    try:
+        try:
+            link.add_data(handle, link.InputType.PTX, data, len(data), "kernel.ptx")
+            link.complete(handle)
+        except link.nvJitLinkError as problem:
+            log = bytearray(max(link.get_error_log_size(handle), 1))
+            link.get_error_log(handle, log)
+            raise CompileError(_rejected(ptx, cc, "nvJitLink", log.decode(errors="replace"))) from problem
+        cubin = bytearray(link.get_linked_cubin_size(handle))
+        link.get_linked_cubin(handle, cubin)
+        return bytes(cubin)
+    finally:
+        link.destroy(handle)
+
+
+def _by_driver(ptx: str, cc: tuple[int, ...]) -> bytes:
+    from flame.runtime import cuda
+
+    return cuda.link(ptx, architecture(cc))
+
+
+@functools.cache
+def _ptxas() -> str | None:
+    return shutil.which("ptxas")
+
+
+def _by_ptxas(ptx: str, cc: tuple[int, ...]) -> bytes:
+    if not _ptxas():
+        raise RuntimeError("it is not on the PATH")
+    return _run_ptxas(ptx, cc)[0]
+
+
+def _run_ptxas(ptx: str, cc: tuple[int, ...]) -> tuple[bytes, str]:
+    with tempfile.TemporaryDirectory() as folder:
+        text, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
+        text.write_text(ptx)
+        done = subprocess.run(
+            [_ptxas(), "-v", "-O3", f"-arch={architecture(cc)}", str(text), "-o", str(cubin)],
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise CompileError(_rejected(ptx, cc, "ptxas", done.stderr))
+        return cubin.read_bytes(), done.stdout + done.stderr
+
+
+def _rejected(ptx: str, cc: tuple[int, ...], who: str, log: str) -> str:
+    name = "the kernel"
+    with contextlib.suppress(CompileError):
+        name = entry(ptx)
+    return f"{who} rejects the PTX of {name} for {architecture(cc)}:\n  " + "\n  ".join(
+        log.strip("\0\n ").splitlines()[:12]
+    )

@@ -1,0 +1,132 @@
+"""How the lanes of a CUDA block meet: warp shuffles, then shared memory where a row is wider than a warp.
+
+`gather_{combine}_{dtype}_{lanes}`: neighbouring threads are the lanes of a row, thread t has row t // lanes.
+`gather_{combine}_{dtype}_{lanes}x{rows}`: neighbouring threads are rows, lane l of row j is thread l * rows + j; where
+lanes * rows passes a warp, the block has exactly that many threads (without `x{rows}` it may have several rows).
+Every lane gets the result, the same bits in each. A gather in a loop reuses its shared memory, so the printer ends each
+round with a barrier.
+"""
+
+import functools
+
+from llvmlite import ir
+
+from flame.runtime.cuda_emit import F32, F64, I1, I32, I64, REGISTER, VALUE, VOID, asm, constant, from_words, words_of
+from flame.runtime.cuda_math import combine, is_signed, neutral
+
+
+def gather(operation: str, dtype: str, lanes: int, rows: int = 1):
+    """Result type, argument types and emitter of a gather."""
+    power = lanes & (lanes - 1) == 0
+    if not ((power and lanes <= 32) or (lanes % 32 == 0 and lanes <= 1024)):
+        raise AttributeError(f"a row has 1, 2, 4, .. 32 lanes or a multiple of 32 up to 1024, not {lanes}")
+    if lanes * rows > 1024:
+        raise AttributeError(f"{lanes} lanes of {rows} rows are more than the 1024 threads of a block")
+
+    def emit(b, values, context, signature):
+        truth = operation.startswith("logical")
+        x = _enter(b, values[0], dtype, truth)
+        both = functools.partial(combine, b, operation, "bool" if truth else dtype, wide=x.type)
+        if rows & (rows - 1) == 0 and rows <= 32:
+            spread = lanes * rows
+            if spread <= 32:
+                out = _butterfly(b, x, both, spread, rows)
+            elif rows == 1:
+                out = _across_warps(b, x, both, lanes // 32, neutral(operation, dtype, x.type))
+            else:
+                out = _across_rows(b, x, both, spread // 32, rows)
+        else:
+            out = _in_shared(b, x, both, lanes, rows)
+        return _leave(b, out, dtype, truth)
+
+    return VALUE[dtype], (VALUE[dtype],), emit
+
+
+def thread_register(name: str):
+    """The value of a special register as int64."""
+    return lambda b: b.zext(asm(b, I32, f"mov.u32 $0, %{name};", "=r", pure=True), I64)
+
+
+def barrier(b) -> None:
+    """Wait for all threads of the block."""
+    asm(b, VOID, "bar.sync 0;", "~{memory}", convergent=True)
+
+
+def _enter(b, x, dtype, truth):
+    """The value as 32 or 64 bits, as a shuffle wants it; a truth is 0 or 1."""
+    if truth and dtype != "bool":
+        zero = constant(x.type, 0)
+        x = b.fcmp_unordered("!=", x, zero) if x.type in (F32, F64) else b.icmp_unsigned("!=", x, zero)
+    if x.type.__class__ is ir.IntType and x.type.width < 32:
+        return b.sext(x, I32) if is_signed(dtype) and not truth else b.zext(x, I32)
+    return x
+
+
+def _leave(b, x, dtype, truth):
+    """The value in its register type again."""
+    kind = REGISTER[dtype]
+    if kind == I1:
+        return b.icmp_unsigned("!=", x, constant(I32, 0))
+    if truth and kind in (F32, F64, I64):
+        return b.zext(x, kind) if kind == I64 else b.uitofp(x, kind)
+    return b.trunc(x, kind) if x.type == I32 and kind != I32 else x
+
+
+def _shuffle(b, x, distance):
+    """The value of the lane whose number differs in one bit."""
+    if x.type in (F64, I64):
+        low, high = (_shuffle(b, word, distance) for word in words_of(b, x))
+        return from_words(b, low, high, x.type)
+    mark = "f" if x.type == F32 else "r"
+    text = f"shfl.sync.bfly.b32 $0, $1, {distance}, 31, 0xffffffff;"
+    return asm(b, x.type, text, f"={mark},{mark}", [x], convergent=True)
+
+
+def _butterfly(b, x, both, width, least=1):
+    while (width := width // 2) >= least:
+        x = both(x, _shuffle(b, x, width))
+    return x
+
+
+def _shared(b, kind, count):
+    """Shared memory for one gather; each call site has its own, so that two gathers need no barrier between them."""
+    places = ir.ArrayType(kind, count)
+    shared = ir.GlobalVariable(b.module, places, b.module.get_unique_name("gathered"), addrspace=3)
+    shared.linkage, shared.initializer, shared.align = "internal", constant(places, ir.Undefined), 16
+    return lambda index: b.gep(shared, [constant(I32, 0), index])
+
+
+def _thread(b):
+    return asm(b, I32, "mov.u32 $0, %tid.x;", "=r", pure=True)
+
+
+def _across_warps(b, x, both, warps, identity):
+    """Rows of several whole warps: each warp leaves one value, then every warp of the row reads them all."""
+    x, place, tid = _butterfly(b, x, both, 32), _shared(b, x.type, 32), _thread(b)
+    warp = b.lshr(tid, constant(I32, 5))
+    b.store(x, place(warp))
+    barrier(b)
+    first = b.mul(b.udiv(warp, constant(I32, warps)), constant(I32, warps))
+    width = 1 << (warps - 1).bit_length()  # each group of `width` lanes reads all partial results
+    lane = b.and_(tid, constant(I32, width - 1))
+    inside = b.icmp_unsigned("<", lane, constant(I32, warps))
+    found = b.load(place(b.select(inside, b.add(first, lane), first)))
+    return _butterfly(b, found if width == warps else b.select(inside, found, identity), both, width)
+
+
+def _across_rows(b, x, both, warps, rows):
+    """Neighbouring threads are rows: each warp leaves one value a row, every thread reads its row's."""
+    x, place, tid = _butterfly(b, x, both, 32, rows), _shared(b, x.type, warps * rows), _thread(b)
+    mine = b.and_(tid, constant(I32, rows - 1))
+    b.store(x, place(b.add(b.mul(b.lshr(tid, constant(I32, 5)), constant(I32, rows)), mine)))
+    barrier(b)
+    return functools.reduce(both, [b.load(place(b.add(mine, constant(I32, w * rows)))) for w in range(warps)])
+
+
+def _in_shared(b, x, both, lanes, rows):
+    """Any number of rows: every thread leaves its value, then reads its row's."""
+    place, tid = _shared(b, x.type, lanes * rows), _thread(b)
+    mine = b.urem(tid, constant(I32, rows))
+    b.store(x, place(tid))
+    barrier(b)
+    return functools.reduce(both, [b.load(place(b.add(mine, constant(I32, k * rows)))) for k in range(lanes)])

@@ -1,0 +1,117 @@
+"""Devices: memory, copies, loaded kernels and library routines of one machine, behind one interface."""
+
+import functools
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from flame.config import config
+from flame.errors import DeviceError
+from flame.ir.dtype import DType
+from flame.ir.plan import Call, Code
+from flame.ir.target import Target
+from flame.runtime.buffer import Buffer
+from flame.runtime.pool import Pool
+from flame.runtime.workers import Job, compile_all
+
+Addresses = Any  # numbers by slot: a list on the CPU, a ctypes array on CUDA
+Action = Callable[[Addresses], None]  # one step of a plan, reading its addresses by slot
+
+
+class Device(ABC):
+    """One machine. Work is queued in order; `synchronize` waits for it."""
+
+    name: str
+    target: Target
+    pool: Pool
+
+    def __init__(self) -> None:
+        self._kernels: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"flame.device({self.name!r})"
+
+    def kernels(self, codes: Sequence[Code], progress: Callable[[int, int], None] | None = None) -> list[Any]:
+        """The loaded kernel of each code; those that are missing compile side by side."""
+        missing = {(c.name, c.source): c for c in codes if (c.name, c.source) not in self._kernels}
+        jobs = [self.job(c) for c in missing.values()]
+        for (key, c), binary in zip(missing.items(), compile_all(jobs, progress), strict=True):
+            with self._lock:
+                self._kernels[key] = self.load(binary, c)
+        return [self._kernels[c.name, c.source] for c in codes]
+
+    @abstractmethod
+    def job(self, code: Code) -> Job:
+        """What a compiler must be told."""
+
+    @abstractmethod
+    def load(self, binary: bytes, code: Code) -> Any:
+        """Machine code as something to launch."""
+
+    @abstractmethod
+    def addresses(self, slots: int) -> Addresses:
+        """Room for one number a slot: an address, or the value itself."""
+
+    @abstractmethod
+    def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
+        """Enter a number that kernels receive by value."""
+
+    @abstractmethod
+    def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
+        """A launch, packed as far as it can be before the addresses are known."""
+
+    @abstractmethod
+    def call(self, step: Call) -> Action:
+        """A library's routine, planned."""
+
+    @abstractmethod
+    def upload(self, array: np.ndarray, buffer: Buffer) -> None:
+        """Copy a contiguous host array into a buffer."""
+
+    @abstractmethod
+    def download(self, buffer: Buffer, array: np.ndarray) -> None:
+        """Copy a buffer into a contiguous host array, and wait for it."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait for all queued work; errors of kernels are raised here."""
+
+
+@functools.cache
+def get(name: str) -> Device:
+    """The device "cpu", "cuda" or "cuda:N"; raises DeviceError, with the way out, where there is none."""
+    if name == "cpu":
+        from flame.runtime.device_cpu import CPUDevice
+
+        return CPUDevice()
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise DeviceError(f"there is no device {name!r}; choose 'cpu', 'cuda' or 'cuda:N'")
+    from flame.runtime import cuda
+
+    if not cuda.available():
+        raise DeviceError(f"device {name!r} was asked for, but {cuda.why_not()}; use device='cpu', or run `flame info`")
+    if int(number or 0) >= cuda.count():
+        raise DeviceError(f"device {name!r} was asked for, but this machine has {cuda.count()} GPU(s), numbered from 0")
+    if not number:
+        return get(f"{kind}:0")
+    from flame.runtime.device_cuda import CUDADevice
+
+    return CUDADevice(int(number))
+
+
+@functools.cache
+def best() -> str:
+    """The first GPU where there is one, else the CPU."""
+    from flame.runtime import cuda
+
+    return "cuda:0" if cuda.available() else "cpu"
+
+
+def default() -> Device:
+    """The device of new tensors: config.device, else the first GPU, else the CPU."""
+    return get(config.device or best())

@@ -1,0 +1,93 @@
+"""The CPU: kernels as native functions over parts of their grid, shared among threads where that pays."""
+
+import ctypes
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from flame.config import config
+from flame.errors import DeviceError
+from flame.ir.dtype import DType
+from flame.ir.plan import Call, Code
+from flame.ir.target import CPU
+from flame.runtime import lib_numpy
+from flame.runtime.buffer import Buffer
+from flame.runtime.cpu_compile import load_cpu
+from flame.runtime.device import Action, Addresses, Device
+from flame.runtime.pool import host_pool
+from flame.runtime.workers import Job
+
+SHARED_FROM = 1 << 16  # elements that are worth waking another thread for
+
+
+class CPUDevice(Device):
+    """This machine's processor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name, self.target, self.pool = "cpu", CPU, host_pool()
+        self._threads: ThreadPoolExecutor | None = None
+
+    def job(self, code: Code) -> Job:
+        return Job("cpu", code.source, code.name, code.signature)
+
+    def load(self, binary: bytes, code: Code) -> Any:
+        return load_cpu(binary, code.name, code.signature)
+
+    def addresses(self, slots: int) -> Addresses:
+        return [0] * slots
+
+    def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
+        addresses[slot] = value
+
+    def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
+        n = code.extent
+        if code.work < SHARED_FROM or n < 2 or config.threads < 2:
+            return lambda at: kernel(0, n, n, *[at[s] for s in slots])
+        parts = min(config.threads, n)
+        edges = [n * i // parts for i in range(parts + 1)]
+
+        def run(at: Addresses) -> None:
+            args = [at[s] for s in slots]
+            others = [self.threads.submit(kernel, b, e, n, *args) for b, e in zip(edges[1:], edges[2:], strict=False)]
+            try:
+                kernel(0, edges[1], n, *args)
+            finally:
+                _wait(others)
+
+        return run
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max(1, config.threads - 1), "flame")
+        return self._threads
+
+    def call(self, step: Call) -> Action:
+        if step.routine not in lib_numpy.ROUTINES:
+            raise DeviceError(f"the CPU has no routine {step.routine!r}; its table is {sorted(lib_numpy.ROUTINES)}")
+        run, out, inputs = lib_numpy.ROUTINES[step.routine](step.spec), step.out, step.inputs
+        return lambda at: run(at[out], *[at[i] for i in inputs])
+
+    def upload(self, array: np.ndarray, buffer: Buffer) -> None:
+        ctypes.memmove(buffer.address, array.ctypes.data, array.nbytes)
+
+    def download(self, buffer: Buffer, array: np.ndarray) -> None:
+        ctypes.memmove(array.ctypes.data, buffer.address, array.nbytes)
+
+    def synchronize(self) -> None:
+        pass
+
+
+def _wait(others: "list[Future[None]]") -> None:
+    """Until every part is done: its memory must not be freed before, whatever interrupts us."""
+    interrupted: BaseException | None = None
+    for f in others:
+        while not f.done():
+            try:
+                f.result()
+            except BaseException as problem:  # a Ctrl-C here must not leave a thread writing into freed memory
+                interrupted = problem
+    if interrupted is not None:
+        raise interrupted

@@ -1,0 +1,91 @@
+"""A GPU: kernels as cubins launched by the driver, matrix products by cuBLASLt, one stream in order."""
+
+import ctypes
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from flame.errors import DeviceError
+from flame.ir.dtype import DType
+from flame.ir.plan import Call, Code
+from flame.ir.target import CUDA
+from flame.runtime import cuda, lib_cublaslt
+from flame.runtime.buffer import Buffer
+from flame.runtime.device import Action, Addresses, Device
+from flame.runtime.pool import Pool
+from flame.runtime.workers import Job
+
+
+
+class CUDADevice(Device):
+    """One NVIDIA GPU."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number, self.name = number, f"cuda:{number}"
+        self.properties = cuda.device(number)
+        cuda.use(number)
+        libraries = frozenset({"matmul"} if lib_cublaslt.available() else ())
+        self.target = replace(CUDA, cc=self.properties.cc, libraries=libraries)
+        self.pool = Pool(self._allocate, self._release, self.name, self._fill)
+        self.stream = cuda.Stream()
+
+    def _allocate(self, nbytes: int) -> int:
+        cuda.use(self.number)
+        return cuda.allocate(nbytes)
+
+    def _release(self, address: int) -> None:
+        self.synchronize()  # queued work may still read it
+        cuda.free(address)
+
+    def _fill(self, address: int, nbytes: int) -> None:
+        cuda.fill(address, 0xFF, nbytes, self.stream)
+
+    def job(self, code: Code) -> Job:
+        return Job("cuda", code.source, code.name, code.signature, (("cc", self.target.cc), ("threads", code.threads)))
+
+    def load(self, binary: bytes, code: Code) -> Any:
+        cuda.use(self.number)
+        return cuda.load(binary, code.name)
+
+    def addresses(self, slots: int) -> Addresses:
+        return (ctypes.c_int64 * max(slots, 1))()
+
+    def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
+        raw = np.zeros(8, np.uint8)
+        kind = dtype.register.numpy
+        raw[: kind.itemsize] = np.frombuffer(np.asarray(value, kind).tobytes(), np.uint8)
+        addresses[slot] = int.from_bytes(raw.tobytes(), "little", signed=True)
+
+    def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
+        extent = ctypes.c_int64(code.extent)
+        base = ctypes.addressof(addresses)
+        packed = cuda.pack(kernel, code.blocks, code.threads, [ctypes.addressof(extent), *(base + 8 * s for s in slots)])
+        stream = self.stream.handle
+
+        def run(at: Addresses, _keep: Any = (extent, addresses)) -> None:
+            packed(stream)
+
+        return run
+
+    def call(self, step: Call) -> Action:
+        if step.routine != "matmul":
+            raise DeviceError(f"CUDA has no routine {step.routine!r}")
+        run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
+        return lambda at: run(at[a], at[b], at[out], stream)
+
+    def upload(self, array: np.ndarray, buffer: Buffer) -> None:
+        cuda.use(self.number)
+        cuda.copy_in(buffer.address, array.ctypes.data, array.nbytes, self.stream)
+        self.stream.synchronize()  # the array may be gone before the copy has read it
+
+    def download(self, buffer: Buffer, array: np.ndarray) -> None:
+        cuda.use(self.number)
+        cuda.copy_out(array.ctypes.data, buffer.address, array.nbytes, self.stream)
+        self.stream.synchronize()
+
+    def synchronize(self) -> None:
+        self.stream.synchronize()
+
+

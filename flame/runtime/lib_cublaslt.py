@@ -1,0 +1,285 @@
+"""Matrix products by cuBLASLt, through raw pointers: transposes, leading dimensions and batches without a copy.
+
+The row-major product out = a @ b is given to the library as the column-major out.T = b.T @ a.T. An operand may be a
+row- or column-major matrix with any leading dimension; its batch strides are free, 0 repeats a matrix. float32 is
+computed in float32, never in tf32; float16 and bfloat16 accumulate in float32, also across splits of k.
+"""
+
+import functools
+import itertools
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from flame.errors import DeviceError
+from flame.ir.library import MatmulSpec
+from flame.runtime import cuda
+
+SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+KIND = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_32F", "float64": "CUDA_R_64F"}
+MIB = 2**20
+
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Product:
+    """A MatmulSpec without offsets; strides in elements are (row, column, *batch), in the order of `batch`."""
+
+    dtype: str
+    m: int
+    n: int
+    k: int
+    batch: tuple[int, ...]
+    a_strides: tuple[int, ...]
+    b_strides: tuple[int, ...]
+
+    @staticmethod
+    def of(spec: MatmulSpec) -> "Product":
+        """The product that a spec means, its views' offsets aside."""
+        a, b = ((*view.strides[-2:], *view.strides[:-2]) for view in (spec.a, spec.b))
+        return Product(spec.dtype, spec.m, spec.n, spec.k, tuple(spec.batch), a, b)
+
+
+@functools.cache
+def why_not() -> str:
+    """Why cuBLASLt cannot be used here; empty where it can."""
+    if not cuda.available():
+        return cuda.why_not()
+    try:
+        with warnings.catch_warnings():  # what nvmath imports may warn about itself
+            warnings.simplefilter("ignore")
+            from nvmath.bindings import cublasLt
+        cublasLt.get_version()
+    except ImportError as problem:
+        return f"nvmath.bindings does not import ({problem}); pip install nvmath-python nvidia-cublas"
+    except Exception as problem:  # noqa: BLE001  whatever the library says, it is the answer
+        return f"cuBLASLt does not load: {(str(problem).splitlines() or [''])[0]}; pip install nvidia-cublas"
+    return ""
+
+
+def available() -> bool:
+    """Whether cuBLASLt can be used."""
+    return not why_not()
+
+
+def supports(spec: MatmulSpec) -> bool:
+    """Whether a product can run as it is; what cannot has an operand without a unit stride, or another dtype."""
+    if spec.dtype not in SIZE or min(spec.a.strides + spec.b.strides) < 0:
+        return False
+    return spec.a.readable((spec.m, spec.k)) and spec.b.readable((spec.k, spec.n))
+
+
+def matmul(a: int, b: int, out: int, spec: MatmulSpec, stream: "cuda.Stream | None" = None) -> None:
+    """Queue a product of the matrices at three addresses. The first call of a shape plans it."""
+    bind(spec)(a, b, out, stream)
+
+
+def bind(spec: MatmulSpec) -> Callable:
+    """A function `(a, b, out, stream)` of three addresses for one product, which does no work but the call."""
+    return _bind(spec, cuda.current())
+
+
+@functools.lru_cache(4096)
+def _bind(spec: MatmulSpec, ordinal: int) -> Callable:
+    if not supports(spec):
+        raise DeviceError(f"cuBLASLt cannot run {spec}; copy the operand that has no unit stride, or decompose it")
+    if prod(spec.batch) * spec.m * spec.n == 0:
+        return lambda a, b, out, stream=None: None
+    if spec.k == 0:
+        zeros = prod(spec.batch) * spec.m * spec.n * SIZE[spec.dtype]
+        return lambda a, b, out, stream=None: cuda.fill(out, 0, zeros, stream)
+    size, starts = SIZE[spec.dtype], (spec.a.offset, spec.b.offset)
+    inner, out_stride, turns = outer_loop(simplify(Product.of(spec)))
+    offsets = [(a + size * starts[0], b + size * starts[1], out) for a, b, out in turns]
+    plans: dict[tuple[int, int, int], Callable] = {}
+
+    def run(a, b, out, stream=None):
+        for da, db, do in offsets:
+            at = a + da, b + db, out + do
+            aligned = tuple(min(p & -p, 256) for p in at)
+            call = plans.get(aligned)
+            if call is None:
+                call = plans[aligned] = plan(inner, out_stride, aligned, ordinal)
+            call(*at, stream)
+
+    return run
+
+
+# --- shapes ---------------------------------------------------------------------------------------
+def _orient(rows: int, columns: int, row: int, column: int) -> tuple[bool, int] | None:
+    """(transposed, leading dimension) of a row-major reading, or None; an extent of 1 has any stride."""
+    if (column == 1 or columns == 1) and (row >= columns or rows == 1):
+        return False, max(row if rows > 1 else columns, columns, 1)
+    if (row == 1 or rows == 1) and (column >= rows or columns == 1):
+        return True, max(column if columns > 1 else rows, rows, 1)
+    return None
+
+
+def simplify(spec: Product) -> Product:
+    """The same product with as few batch dimensions as its strides allow; rows of one `b` become rows of `a`."""
+    dims = [d for d in zip(spec.batch, spec.a_strides[2:], spec.b_strides[2:], strict=True) if d[0] != 1]
+    merged: list[tuple[int, int, int]] = []
+    for size, a, b in dims:
+        if merged and merged[-1][1] == a * size and merged[-1][2] == b * size:
+            merged[-1] = (merged[-1][0] * size, a, b)
+        else:
+            merged.append((size, a, b))
+    m, (row, column) = spec.m, spec.a_strides[:2]
+    while merged and merged[-1][2] == 0:
+        size, a, _ = merged[-1]
+        if m != 1 and a != m * row:
+            break
+        taller = (m * size, spec.k, a if m == 1 else row, column)
+        if _orient(*taller) is None:
+            break
+        m, row = taller[0], taller[2]
+        merged.pop()
+    sizes, a, b = zip(*merged, strict=True) if merged else ((), (), ())
+    return Product(spec.dtype, m, spec.n, spec.k, sizes, (row, column, *a), (*spec.b_strides[:2], *b))
+
+
+def outer_loop(spec: Product) -> tuple[Product, int, list[tuple[int, ...]]]:
+    """A product of at most one batch dimension (the longest), its stride in out, byte offsets for the others."""
+    if not spec.batch:
+        return spec, 0, [(0, 0, 0)]
+    outs = tuple(prod(spec.batch[d + 1 :]) * spec.m * spec.n for d in range(len(spec.batch)))
+    longest = max(range(len(spec.batch)), key=lambda d: spec.batch[d])
+    others = [d for d in range(len(spec.batch)) if d != longest]
+    strides = spec.a_strides[2:], spec.b_strides[2:], outs
+    offsets = []
+    for place in itertools.product(*(range(spec.batch[d]) for d in others)):
+        turn = list(zip(place, others, strict=True))
+        offsets.append(tuple(SIZE[spec.dtype] * sum(i * each[d] for i, d in turn) for each in strides))
+    a, b = ((*each[:2], each[2 + longest]) for each in (spec.a_strides, spec.b_strides))
+    return Product(spec.dtype, spec.m, spec.n, spec.k, (spec.batch[longest],), a, b), outs[longest], offsets
+
+
+# --- the library ----------------------------------------------------------------------------------
+@functools.cache
+def _library():
+    """(cublasLt bindings, cublas enums, CUDA data types), or a DeviceError that says what is missing."""
+    if why_not():
+        raise DeviceError(f"no cuBLASLt: {why_not()}")
+    from nvmath import CudaDataType
+    from nvmath.bindings import cublas, cublasLt
+
+    return cublasLt, cublas, CudaDataType
+
+
+@functools.cache
+def _handle(ordinal: int) -> int:
+    """The library's handle on a device."""
+    cuda.use(ordinal)
+    return _library()[0].create()
+
+
+def workspace_size(ordinal: int) -> int:
+    """Bytes of scratch memory that algorithms may use."""
+    return 64 * MIB if cuda.device(ordinal).cc[0] >= 9 else 32 * MIB
+
+
+@functools.cache
+def _workspace(ordinal: int, stream: int) -> int:
+    """Scratch memory of one stream; products of a stream run in turn, so they may share it."""
+    return cuda.allocate(workspace_size(ordinal))
+
+
+def _set(setter, getter, target: int, attribute, value: int) -> None:
+    """One attribute of a descriptor, in the integer type that the library reads."""
+    holder = np.array([value], dtype=getter(int(attribute)))
+    setter(target, int(attribute), holder.ctypes.data, holder.nbytes)
+
+
+def _layout(dtype: str, rows: int, columns: int, leading: int, batch: tuple[int, ...], stride: int) -> int:
+    """A column-major matrix as the library sees it."""
+    lt, _, kinds = _library()
+    layout = lt.matrix_layout_create(int(kinds[KIND[dtype]]), rows, columns, leading)
+    if batch:
+        set_, get, names = (
+            lt.matrix_layout_set_attribute,
+            lt.get_matrix_layout_attribute_dtype,
+            lt.MatrixLayoutAttribute,
+        )
+        _set(set_, get, layout, names.BATCH_COUNT, batch[0])
+        _set(set_, get, layout, names.STRIDED_BATCH_OFFSET, stride)
+    return layout
+
+
+def describe(spec: Product, out_stride: int) -> tuple[int, int, int, int]:
+    """(operation, first, second, out) descriptors of a product of at most one batch dimension; operands swap places."""
+    lt, cublas, kinds = _library()
+    double = spec.dtype == "float64"
+    compute = cublas.ComputeType.COMPUTE_64F if double else cublas.ComputeType.COMPUTE_32F
+    operation = lt.matmul_desc_create(int(compute), int(kinds.CUDA_R_64F if double else kinds.CUDA_R_32F))
+    (a_turned, a_leading), (b_turned, b_leading) = (
+        _orient(spec.m, spec.k, *spec.a_strides[:2]),
+        _orient(spec.k, spec.n, *spec.b_strides[:2]),
+    )
+    set_, get, names = lt.matmul_desc_set_attribute, lt.get_matmul_desc_attribute_dtype, lt.MatmulDescAttribute
+    _set(set_, get, operation, names.TRANSA, int(cublas.Operation.T if b_turned else cublas.Operation.N))
+    _set(set_, get, operation, names.TRANSB, int(cublas.Operation.T if a_turned else cublas.Operation.N))
+    a_step, b_step = (each[2] if spec.batch else 0 for each in (spec.a_strides, spec.b_strides))
+    first = _layout(spec.dtype, *((spec.k, spec.n) if b_turned else (spec.n, spec.k)), b_leading, spec.batch, b_step)
+    second = _layout(spec.dtype, *((spec.m, spec.k) if a_turned else (spec.k, spec.m)), a_leading, spec.batch, a_step)
+    return operation, first, second, _layout(spec.dtype, spec.n, spec.m, spec.n, spec.batch, out_stride)
+
+
+def _preference(limit: int, aligned: tuple[int, int, int]) -> int:
+    lt, _, _ = _library()
+    preference, names = lt.matmul_preference_create(), lt.MatmulPreferenceAttribute
+    a, b, out = aligned
+    wanted = {names.MAX_WORKSPACE_BYTES: limit, names.REDUCTION_SCHEME_MASK: int(lt.ReductionScheme.COMPUTE_TYPE)}
+    wanted |= {names.MIN_ALIGNMENT_A_BYTES: b, names.MIN_ALIGNMENT_B_BYTES: a}
+    wanted |= {names.MIN_ALIGNMENT_C_BYTES: out, names.MIN_ALIGNMENT_D_BYTES: out}
+    for name, value in wanted.items():
+        set_, get = lt.matmul_preference_set_attribute, lt.get_matmul_preference_attribute_dtype
+        _set(set_, get, preference, name, value)
+    return preference
+
+
+def _choose(spec: Product, handle: int, described: tuple[int, ...], limit: int, aligned: tuple[int, int, int]):
+    """The library's first choice of algorithm, as its record."""
+    lt, _, _ = _library()
+    operation, first, second, result = described
+    preference, found = _preference(limit, aligned), np.zeros(1, np.int32)
+    best = np.zeros(1, dtype=lt.matmul_heuristic_result_dtype)
+    args = handle, operation, first, second, result, result, preference, 1, best.ctypes.data, found.ctypes.data
+    try:
+        lt.matmul_algo_get_heuristic(*args)
+    except lt.cuBLASLtError as problem:
+        raise DeviceError(f"cuBLASLt plans no product for {spec}: {problem}") from problem
+    finally:
+        lt.matmul_preference_destroy(preference)
+    if not found[0] or int(best["state"][0]):
+        raise DeviceError(f"cuBLASLt has no algorithm for {spec}, addresses aligned to {aligned} bytes")
+    return best
+
+
+def plan(spec: Product, out_stride: int, aligned: tuple[int, int, int], ordinal: int) -> Callable:
+    """A function `(a, b, out, stream)` with descriptors and the chosen algorithm kept.
+
+    Descriptors live as long as the process: a plan is kept for each shape and alignment anyway.
+    """
+    lt, _, _ = _library()
+    with _lock:
+        handle, limit = _handle(ordinal), workspace_size(ordinal)
+        described = operation, first, second, result = describe(spec, out_stride)
+        best = _choose(spec, handle, described, limit, aligned)
+    scales = np.array([1, 0], np.float64 if spec.dtype == "float64" else np.float32)
+    head, zero = (handle, operation, scales.ctypes.data), scales.ctypes.data + scales.itemsize
+    algorithm, call = best.ctypes.data + best.dtype.fields["algo"][1], lt.matmul
+
+    def run(a, b, out, stream=None, _keep=(best, scales)):
+        queue = 0 if stream is None else int(stream)
+        tail = out, result, out, result, algorithm, _workspace(ordinal, queue), limit, queue
+        try:
+            call(*head, b, first, a, second, zero, *tail)
+        except lt.cuBLASLtError as problem:
+            raise DeviceError(f"cuBLASLt failed on {spec}: {problem}") from problem
+
+    return run

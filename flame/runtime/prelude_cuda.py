@@ -1,0 +1,117 @@
+"""The functions that printed CUDA kernels call: each a few LLVM instructions or one line of PTX; all compile offline.
+
+Families are made on demand by name: `load8_bfloat16_if`, `store4_float32`, `gather_add_float32_256x2`, `to_bfloat16`.
+bfloat16 and float16 live in memory only: a load widens to float32, a store rounds to nearest even. What each emits is
+in cuda_memory.py, cuda_lanes.py and cuda_math.py; this file alone turns emitters into intrinsics of Numba's compiler.
+Compute capability 8.0 and later is the target; 7.5 compiles too, with bit arithmetic for what it lacks.
+"""
+
+import functools
+import re
+
+from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8  # noqa: F401
+from numba.cuda.extending import intrinsic
+
+from flame.runtime import cuda_lanes, cuda_math, cuda_memory
+from flame.runtime.cuda_emit import F64, VALUE, constant
+
+COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
+
+
+def define(name: str, count: int, rule):
+    """An intrinsic of `count` operands; `rule(*types)` gives its result, its operand types and its emitter."""
+
+    def typing(*given):
+        result, arguments, emit = rule(*given)
+        return result(*arguments), lambda context, b, signature, values: emit(b, values, context, signature)
+
+    params = "".join(f", a{k}" for k in range(count))
+    scope = {"typing": typing}
+    exec(f"def {name}(context{params}):\n    return typing({params.removeprefix(', ')})", scope)
+    scope[name].__doc__ = f"{name}({params.removeprefix(', ')}) of the CUDA prelude."
+    return intrinsic(scope[name])
+
+
+def fixed(name: str, made):
+    """An intrinsic of one signature, from (result type, argument types, emitter)."""
+    return define(name, len(made[1]), lambda *given: made)
+
+
+def plain(name: str, result, emit):
+    """An intrinsic without operands; `emit(b)` gives its value, or nothing."""
+    if result is types.void:
+        return fixed(name, (result, (), lambda b, values, context, sig: emit(b) or context.get_dummy_value()))
+    return fixed(name, (result, (), lambda b, values, context, sig: emit(b)))
+
+
+def unary(name: str):
+    """An intrinsic of one operand, by its rule."""
+    return define(name, 1, cuda_math.RULES[name])
+
+
+def binary(name: str):
+    """An intrinsic of two operands, by its rule."""
+    return define(name, 2, cuda_math.RULES[name])
+
+
+exp, exp2, log, log2 = unary("exp"), unary("exp2"), unary("log"), unary("log2")
+log1p, expm1, sqrt, rsqrt = unary("log1p"), unary("expm1"), unary("sqrt"), unary("rsqrt")
+tanh, sigmoid, erf, sin, cos = unary("tanh"), unary("sigmoid"), unary("erf"), unary("sin"), unary("cos")
+floor, ceil, trunc, round = unary("floor"), unary("ceil"), unary("trunc"), unary("round")
+absolute, isnan = unary("absolute"), unary("isnan")
+maximum, minimum, power = binary("maximum"), binary("minimum"), binary("power")
+floordiv, modulo, trunc_divide = binary("floordiv"), binary("modulo"), binary("trunc_divide")
+select = define("select", 3, cuda_math.RULES["select"])
+logical_not = fixed("logical_not", (types.boolean, (types.boolean,), lambda b, values, context, sig: b.not_(values[0])))
+philox = fixed("philox", (types.int64, (types.int64, types.int64), cuda_math.philox))
+udiv32, umod32 = (fixed(n, cuda_math.unsigned(n[:4], 32)) for n in ("udiv32", "umod32"))
+udiv64, umod64 = (fixed(n, cuda_math.unsigned(n[:4], 64)) for n in ("udiv64", "umod64"))
+inf = plain("inf", types.float64, lambda b: constant(F64, float("inf")))
+nan = plain("nan", types.float64, lambda b: constant(F64, float("nan")))
+thread = plain("thread", types.int64, cuda_lanes.thread_register("tid.x"))
+block = plain("block", types.int64, cuda_lanes.thread_register("ctaid.x"))
+barrier = plain("barrier", types.void, cuda_lanes.barrier)
+
+
+def _access(name, kind, width, dtype, guarded):
+    make = cuda_memory.load if kind == "load" else cuda_memory.store
+    return fixed(name, make(int(width), dtype, bool(guarded)))
+
+
+def _gather(name, combine, dtype, lanes, rows):
+    return fixed(name, cuda_lanes.gather(combine, dtype, int(lanes), int(rows or 1)))
+
+
+def _fold(name, combine, dtype):
+    kind = VALUE[dtype]
+    made = kind, (kind, kind), lambda b, values, context, sig: cuda_math.combine(b, combine, dtype, *values)
+    return fixed(name, made)
+
+
+def _cast(name, dtype):
+    return define(name, 1, cuda_math.cast(dtype))
+
+
+DTYPES = "|".join(VALUE)
+REGISTERS = "|".join(name for name in VALUE if name not in ("float16", "bfloat16"))
+FAMILIES = (
+    (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if)?"), _access),
+    (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*))?"), _gather),
+    (re.compile(rf"fold_({COMBINES})_({REGISTERS})"), _fold),
+    (re.compile(rf"to_({DTYPES})"), _cast),
+)
+
+
+@functools.cache
+def family(name: str):
+    """The member of a family that a name asks for."""
+    for pattern, make in FAMILIES:
+        if found := pattern.fullmatch(name):
+            return make(name, *found.groups())
+    raise AttributeError(f"{__name__} has no {name}")
+
+
+def __getattr__(name: str):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return family(name)

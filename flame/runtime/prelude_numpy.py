@@ -1,0 +1,264 @@
+"""The CUDA prelude over numpy: a printed CUDA kernel runs without a GPU, every scalar an array over (blocks, lanes).
+
+    run(source, "kernel_1", blocks=4, threads=256, n=1000, args=[x, out, np.float32(2.0)])
+
+An address argument is a contiguous numpy array (ml_dtypes.bfloat16 for bfloat16), read and written in place; any other
+argument is a value. The run is an oracle of memory safety too: an access out of bounds or misaligned, two lanes that
+write different values to one element, and a lane that reads what another wrote (or writes what another read) raise
+ValidationError. Arithmetic keeps the dtypes of the kernel, so float32 stays float32.
+"""
+
+import functools
+import re
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+
+from flame.errors import ValidationError
+from flame.runtime.numpy_memory import Buffer, Lanes, load, store
+
+CHUNK = 1 << 20  # lanes that run at once: more blocks than fit run in turns
+
+_run = threading.local()
+
+
+def run(source: str, name: str, blocks: int, threads: int, n: int, args) -> None:
+    """Run the kernel `name` of a printed CUDA source on `blocks` of `threads` lanes each."""
+    text = source.replace("flame.runtime.prelude_cuda", __name__)
+    scope: dict = {"__name__": f"flame_numpy_{name}"}
+    exec(compile(text, f"<{name} under numpy>", "exec"), scope)
+    tables: dict = {}
+    given = [Buffer.of(a, f"argument {k} of {name}", tables) if _is_memory(a) else a for k, a in enumerate(args)]
+    step = max(1, CHUNK // threads)
+    outer = getattr(_run, "lanes", None)
+    try:
+        for first in range(0, blocks, step):
+            _run.lanes = Lanes(first, min(step, blocks - first), threads)
+            with np.errstate(all="ignore"):
+                scope[name](np.int64(n), *given)
+    finally:
+        _run.lanes = outer
+
+
+def _is_memory(argument) -> bool:
+    return isinstance(argument, np.ndarray) and argument.ndim > 0
+
+
+def lanes() -> Lanes:
+    """The blocks and threads that run now."""
+    found = getattr(_run, "lanes", None)
+    if found is None:
+        found = Lanes(0, 1, 1)  # outside a kernel: plain arithmetic, which the tests use
+    return found
+
+
+def thread():
+    """The lane's number in its block, shape (1, threads)."""
+    return np.arange(lanes().threads, dtype=np.int64)[None, :]
+
+
+def block():
+    """The block's number, shape (blocks, 1)."""
+    return np.arange(lanes().first, lanes().first + lanes().blocks, dtype=np.int64)[:, None]
+
+
+def barrier():
+    """All lanes take each statement together, so there is nothing to wait for."""
+
+
+# --- conversions ----------------------------------------------------------------------------------
+NUMPY = {"bool": np.bool_, "float16": np.float32, "bfloat16": np.float32}
+NUMPY |= {d: getattr(np, d) for d in ("int8", "uint8", "int16", "int32", "int64", "float32", "float64")}
+
+
+def cast(dtype: str, x):
+    """A value in the register type of a dtype; floats truncate to integers, narrow integers wrap."""
+    x, to = np.asarray(x), np.dtype(NUMPY[dtype])
+    if dtype == "bool":
+        return (x != 0)[()]
+    with np.errstate(all="ignore"):
+        if dtype in ("float16", "bfloat16"):
+            x = x.astype(np.float32).astype(memory_type(dtype))
+        if x.dtype.kind == "f" and to.kind in "iu" and to.itemsize < 4:
+            x = x.astype(np.int32)
+        return x.astype(to)[()]
+
+
+def memory_type(dtype: str) -> np.dtype:
+    """The numpy dtype of elements in memory."""
+    if dtype == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(np.float16 if dtype == "float16" else NUMPY[dtype])
+
+
+float32, float64 = functools.partial(cast, "float32"), functools.partial(cast, "float64")
+int8, int16, int32, int64 = (functools.partial(cast, d) for d in ("int8", "int16", "int32", "int64"))
+uint8, boolean = functools.partial(cast, "uint8"), functools.partial(cast, "bool")
+
+
+def inf():
+    """Infinity as float64."""
+    return np.float64(np.inf)
+
+
+def nan():
+    """Not a number as float64."""
+    return np.float64(np.nan)
+
+
+# --- functions ------------------------------------------------------------------------------------
+def quiet(function):
+    """Without numpy's warnings: 1/0 and friends have their values, as on a GPU."""
+
+    @functools.wraps(function)
+    def silent(*values):
+        with np.errstate(all="ignore"):
+            return function(*values)
+
+    return silent
+
+
+exp, exp2, log, log2, log1p, expm1 = map(quiet, (np.exp, np.exp2, np.log, np.log2, np.log1p, np.expm1))
+sqrt, tanh, sin, cos = map(quiet, (np.sqrt, np.tanh, np.sin, np.cos))
+floor, ceil, round, trunc = map(quiet, (np.floor, np.ceil, np.rint, np.trunc))
+absolute, maximum, minimum, power, isnan = map(quiet, (np.absolute, np.maximum, np.minimum, np.power, np.isnan))
+logical_not, select = np.logical_not, np.where
+
+
+@quiet
+def rsqrt(x):
+    """1 / sqrt(x)."""
+    return np.asarray(x).dtype.type(1) / np.sqrt(x)
+
+
+@quiet
+def sigmoid(x):
+    """1 / (1 + exp(-x))."""
+    one = np.asarray(x).dtype.type(1)
+    return one / (one + np.exp(-x))
+
+
+def erf(x):
+    """The error function, computed in float64."""
+    from math import erf
+
+    x = np.asarray(x)
+    return np.vectorize(erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)[()]
+
+
+@quiet
+def _trunc_parts(x, y):
+    """Truncated quotient of integers, 0 by zero."""
+    x, y = np.broadcast_arrays(x, y)
+    safe = np.where(y == 0, np.ones_like(y), y)
+    quotient = np.floor_divide(x, safe)
+    remainder = x - quotient * safe
+    up = (remainder != 0) & ((x < 0) != (safe < 0))
+    return np.where(y == 0, np.zeros_like(x), quotient + up.astype(x.dtype))
+
+
+def trunc_divide(x, y):
+    """The integer quotient rounded towards zero; 0 by zero."""
+    return _trunc_parts(x, y)[()]
+
+
+@quiet
+def floordiv(x, y):
+    """numpy's floor_divide; integers by zero give 0."""
+    return np.floor_divide(x, y)
+
+
+@quiet
+def modulo(x, y):
+    """numpy's mod; integers by zero give 0."""
+    return np.mod(x, y)
+
+
+def _unsigned(function, limit):
+    def divide(x, y):
+        x, y = np.asarray(x), np.asarray(y)
+        if np.any(x < 0) or np.any(y <= 0) or np.any(x >= limit) or np.any(y >= limit):
+            raise ValidationError(
+                f"an unsigned division of {x.min()}..{x.max()} by {y.min()}..{y.max()}, limit {limit}"
+            )
+        return function(x, y)
+
+    return divide
+
+
+udiv32, umod32 = _unsigned(np.floor_divide, 2**32), _unsigned(np.mod, 2**32)
+udiv64, umod64 = _unsigned(np.floor_divide, 2**63), _unsigned(np.mod, 2**63)
+
+
+def philox(key, counter):
+    """Word `counter & 3` of Philox4x32-10 at counter words (counter >> 2, 0), as int64 below 2**32."""
+    key, counter = (np.asarray(v).astype(np.int64).view(np.uint64) for v in (key, counter))
+    word, place = np.uint64(0xFFFFFFFF), counter >> np.uint64(2)
+    c = [place & word, place >> np.uint64(32), place & np.uint64(0), place & np.uint64(0)]
+    low, high = key & word, key >> np.uint64(32)
+    for _ in range(10):
+        first, third = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(third >> np.uint64(32)) ^ c[1] ^ low, third & word, (first >> np.uint64(32)) ^ c[3] ^ high, first & word]
+        low, high = (low + np.uint64(0x9E3779B9)) & word, (high + np.uint64(0xBB67AE85)) & word
+    which = (counter & np.uint64(3)).astype(np.int64)
+    return np.choose(which, [w.astype(np.int64) for w in np.broadcast_arrays(*c)])[()]
+
+
+# --- lanes ----------------------------------------------------------------------------------------
+COMBINE = {"add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
+COMBINE |= {"logical_or": np.logical_or, "logical_and": np.logical_and}
+
+
+def fold(combine: str, dtype: str, x, y):
+    """Two values as one, in the register type."""
+    with np.errstate(all="ignore"):
+        return COMBINE[combine](x, y).astype(NUMPY[dtype])
+
+
+def gather(combine: str, dtype: str, width: int, rows: int, v):
+    """All lanes of a row combined, for each lane; threads map to lanes and rows as in cuda_lanes.py."""
+    now, kind = lanes(), NUMPY[dtype]
+    if np.asarray(v).dtype != np.dtype(kind):
+        raise ValidationError(f"gather_{combine}_{dtype} is given {np.asarray(v).dtype}")
+    if now.threads % (width * rows) or (rows > 1 and width * rows > 32 and now.threads != width * rows):
+        raise ValidationError(f"{now.threads} threads are no whole number of {width} lanes x {rows} rows that may meet")
+    whole = np.broadcast_to(v, (now.blocks, now.threads)).reshape(now.blocks, -1, width, rows)
+    keeps_kind = {} if combine.startswith("logical") else {"dtype": kind}
+    with np.errstate(all="ignore"):
+        found = COMBINE[combine].reduce(whole, axis=2, keepdims=True, **keeps_kind).astype(kind)
+    return np.broadcast_to(found, whole.shape).reshape(now.blocks, now.threads)
+
+
+# --- families by name -------------------------------------------------------------------------------
+D = "|".join(NUMPY)
+C = "|".join(COMBINE)
+ACCESS = re.compile(rf"(load|store)(1|2|4|8|16)_({D})(_if)?")
+GATHER = re.compile(rf"gather_({C})_({D})_([1-9]\d*)(?:x([1-9]\d*))?")
+FOLD, CAST = re.compile(rf"fold_({C})_({D})"), re.compile(rf"to_({D})")
+
+
+@functools.cache
+def family(name: str):
+    """The member of a family that a name asks for."""
+    if found := ACCESS.fullmatch(name):
+        spec = SimpleNamespace(name=name, width=int(found[2]), dtype=memory_type(found[3]), register=NUMPY[found[3]])
+        act, guarded = load if found[1] == "load" else store, bool(found[4])
+        if guarded:
+            return lambda p, i, *rest: act(spec, lanes(), p, i, rest[-1], *rest[:-1])
+        return lambda p, i, *rest: act(spec, lanes(), p, i, True, *rest)
+    if found := GATHER.fullmatch(name):
+        return functools.partial(gather, found[1], found[2], int(found[3]), int(found[4] or 1))
+    if found := FOLD.fullmatch(name):
+        return functools.partial(fold, found[1], found[2])
+    if found := CAST.fullmatch(name):
+        return functools.partial(cast, found[1])
+    raise AttributeError(f"{__name__} has no {name}")
+
+
+def __getattr__(name: str):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return family(name)

@@ -1,0 +1,479 @@
+"""Tensor: a handle on a node of the lazy graph. Building is free; reading a value computes it."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ContextDecorator
+from math import prod
+from typing import Any, Self, Union
+from weakref import ReferenceType, WeakValueDictionary, ref
+
+import numpy as np
+
+from flame import values
+from flame.config import config
+from flame.errors import DeviceError, GradError, ShapeError
+from flame.ir import dtype as dt
+from flame.ir import node as nd
+from flame.ir import ops as _ops  # noqa: F401  fills the operator table
+from flame.ir.dtype import DType
+from flame.ir.graph import toposort
+from flame.ir.node import Node, apply
+from flame.ir.origins import note, origins, user_line
+from flame.passes.grad import gradients, ones
+from flame.passes.retain import frontier
+from flame.runtime import device as devices
+from flame.runtime.buffer import Buffer
+from flame.runtime.device import Device
+
+Number = Union[bool, int, float]
+
+
+class _Handles:
+    """A set of handles by identity, which forgets them when Python does: `==` of tensors compares their elements."""
+
+    def __init__(self) -> None:
+        self._refs: dict[int, ReferenceType[Tensor]] = {}
+
+    def add(self, t: "Tensor") -> None:
+        key, refs = id(t), self._refs
+        if key not in refs:
+            refs[key] = ref(t, lambda _: refs.pop(key, None) and None)
+
+    def discard(self, t: "Tensor") -> None:
+        self._refs.pop(id(t), None)
+
+    def __iter__(self) -> "Iterator[Tensor]":
+        return iter([t for r in list(self._refs.values()) if (t := r()) is not None])
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+
+_uid = itertools.count()
+_live = _Handles()  # handles whose value is pending: what may be read later
+_holding = _Handles()  # handles on leaves: whose memory must not be donated behind their back
+_trainable: "WeakValueDictionary[Node, Tensor]" = WeakValueDictionary()  # the nodes that gradients are asked for
+_recording = True
+_warned = False
+
+
+class Tensor:
+    """An n-dimensional array whose value is computed when it is read.
+
+    A Tensor is a value: methods return new ones, and in-place methods rebind this handle without changing any other.
+    Make one with `flame.tensor(data)`, `flame.zeros(...)` and their like.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_spent", "device", "is_leaf", "node", "requires_grad")
+    __array_priority__ = 1000  # a NumPy array on the left leaves the operation to us
+
+    node: Node
+    device: Device
+    requires_grad: bool
+    is_leaf: bool
+
+    def __init__(self, node: Node, device: Device, requires_grad: bool = False, is_leaf: bool = True):
+        self.node, self.device = node, device
+        self.requires_grad, self.is_leaf = requires_grad, is_leaf
+        self._grad: Tensor | None = None
+        self._spent = ""  # where backward() went through the graph
+        if node in values.COMPUTED:
+            _holding.add(self)
+        else:
+            _live.add(self)
+            _watch()
+        if requires_grad and is_leaf:
+            _trainable[node] = self
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.node.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.node.shape)
+
+    def dim(self) -> int:
+        return self.ndim
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the length of one dimension."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    def is_floating_point(self) -> bool:
+        return self.dtype.is_float
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len() of a 0-d tensor; it has no dimension to count, use .numel()")
+        return self.shape[0]
+
+    __hash__ = object.__hash__
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that `backward()` left here: an ordinary tensor to read, replace or edit."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise GradError(f"grad must be a Tensor or None, got {type(value).__name__}")
+            if value.shape != self.shape or value.device is not self.device:
+                raise GradError(
+                    f"grad of shape {value.shape} on {value.device.name} does not fit a tensor of shape {self.shape} on "
+                    f"{self.device.name}"
+                )
+        self._grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Ask for gradients (or not) of this leaf; raises GradError for a computed tensor or a non-floating one."""
+        if not self.is_leaf:
+            raise GradError("requires_grad_() on a computed tensor; detach() it first")
+        if requires_grad and not self.dtype.is_float:
+            raise GradError(f"only floating tensors can require gradients, this one is {self.dtype}")
+        self.requires_grad = requires_grad
+        if requires_grad:
+            if self.node in _trainable and _trainable[self.node] is not self:
+                self._point(apply("mark", self.node, uid=next(_uid)))
+            _trainable[self.node] = self
+        elif _trainable.get(self.node) is self:
+            del _trainable[self.node]
+        return self
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+    def realize(self) -> Self:
+        """Compute the value now, if it is pending; returns this tensor."""
+        realize(self)
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """The value as a NumPy array of its own; bfloat16 as ml_dtypes.bfloat16."""
+        self.realize()
+        found = values.get(self.node)
+        if not isinstance(found, Buffer):
+            return np.asarray(found, self.dtype.numpy)
+        out = np.empty(self.shape, self.dtype.numpy)
+        if out.nbytes:
+            self.device.download(found, out)
+        return out
+
+    def item(self) -> Any:
+        """The one element as a Python number; raises ShapeError where there are none or several."""
+        if self.numel() != 1:
+            raise ShapeError(f"item() needs one element, this tensor has shape {self.shape}; index or reduce it first")
+        return self.numpy().reshape(()).item()
+
+    def tolist(self) -> Any:
+        return self.numpy().tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        found = self.numpy()
+        return found if dtype is None else found.astype(dtype)
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise ShapeError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return bool(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.is_float:
+            raise TypeError(f"a {self.dtype} tensor cannot be an index; cast it with .long()")
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        wide = self.numpy()
+        text = np.array2string(wide.astype(np.float32) if self.dtype.size == 2 and self.dtype.is_float else wide,
+                               separator=", ", precision=4, threshold=1000, prefix="tensor(")  # fmt: skip
+        notes = f", dtype={self.dtype!r}" if self.dtype not in (dt.float32, dt.int64, dt.boolean) else ""
+        notes += f", device={self.device.name!r}" if self.device.name != "cpu" else ""
+        notes += ", requires_grad=True" if self.requires_grad else ""
+        return f"tensor({text}{notes})"
+
+    # --- gradients ----------------------------------------------------------------------------------------------------
+    def backward(
+        self,
+        gradient: "Tensor | None" = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: "Sequence[Tensor] | None" = None,
+    ) -> None:
+        """Add d self / d leaf to the `.grad` of every leaf that requires it; nothing is computed yet.
+
+        A tensor of several elements needs `gradient`, of its shape. The gradients are ordinary lazy tensors, with a graph
+        of their own where `create_graph` is True. Raises GradError where nothing requires gradients, or on a second pass
+        without `retain_graph=True`.
+        """
+        self._check_backward()
+        seed = _seed(self, gradient)
+        owners = list(inputs) if inputs is not None else [_trainable[n] for n in _leaves_below(self.node)]
+        grads = gradients(self.node, seed, tuple(o.node for o in owners))
+        for owner, g in zip(owners, grads, strict=True):
+            if g is not None:
+                note(g)
+                made = Tensor(g, owner.device, create_graph, is_leaf=not create_graph)
+                owner._grad = made if owner._grad is None else owner._grad + made
+        keep = create_graph if retain_graph is None else retain_graph
+        if not keep:
+            self._spend(user_line())
+
+    def _check_backward(self) -> None:
+        if not self.requires_grad:
+            raise GradError("backward() on a tensor that requires no gradient: no leaf below it has requires_grad=True")
+        if self._spent:
+            raise GradError(
+                f"backward() a second time: the graph was freed by the first, at {self._spent}; pass retain_graph=True there"
+            )
+
+    def _spend(self, line: str) -> None:
+        """The graph below is no longer held by this handle, once its value is known."""
+        if self.is_leaf:
+            return
+        self._spent = line
+        if self.node in values.COMPUTED:
+            self._settle()
+
+    def detach(self) -> "Tensor":
+        """The same value, through which no gradient flows."""
+        return Tensor(apply("detach", self.node) if self.requires_grad else self.node, self.device)
+
+    # --- this handle means something else -----------------------------------------------------------------------------
+    def _become(self, other: "Tensor", name: str) -> Self:
+        """An in-place method: this handle takes another's value; no other handle changes."""
+        if self.requires_grad and self.is_leaf and _recording:
+            raise GradError(f"{name} on a leaf that requires gradients; do it under flame.no_grad(), or on a detach()ed copy")
+        if other.shape != self.shape:
+            raise ShapeError(f"{name} gives shape {other.shape}, which does not fit in place into {self.shape}")
+        node = nd.cast(other.node, self.dtype)
+        if self.requires_grad and self.is_leaf:
+            node = apply("mark", apply("detach", node), uid=next(_uid))  # a leaf of its own, though still pending
+        elif other.requires_grad:
+            self.requires_grad, self.is_leaf = True, False
+        self._point(node)
+        return self
+
+    def _point(self, node: Node) -> None:
+        """Let the handle mean another node."""
+        if _trainable.get(self.node) is self:
+            del _trainable[self.node]
+        self.node = node
+        if self.requires_grad and self.is_leaf:
+            _trainable[node] = self
+        known = node in values.COMPUTED
+        (_live.discard if known else _live.add)(self)
+        (_holding.add if known else _holding.discard)(self)
+
+    def _settle(self) -> None:
+        """After its value is known: a handle whose graph nobody will differentiate lets go of it."""
+        _live.discard(self)
+        _holding.add(self)
+        free = self.is_leaf or not self.requires_grad or self._spent
+        if free and self.node.op.name != "leaf":
+            self._point(_leaf_of(self.node))
+
+
+# --- making handles ---------------------------------------------------------------------------------------------------
+def new(node: Node, device: Device, *operands: Tensor) -> Tensor:
+    """The handle of a computed node; it requires gradients where an operand does, unless gradients are off."""
+    note(node)
+    needs = False
+    for t in operands:
+        if t.requires_grad:
+            needs = True
+            break
+    if needs and not (_recording and node.dtype.is_float):
+        node, needs = apply("detach", node), False
+    return Tensor(node, device, needs, not needs)
+
+
+def from_array(array: Any, device: Device | None = None, requires_grad: bool = False) -> Tensor:
+    """A leaf tensor with a copy of a NumPy array."""
+    where = device or devices.default()
+    kind = dt.of_numpy(array.dtype)
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    node = nd.leaf(next(_uid), tuple(contiguous.shape), kind)
+    buffer = where.pool.buffer(contiguous.nbytes, user_line())
+    if contiguous.nbytes:
+        where.upload(contiguous, buffer)
+    values.put(node, buffer)
+    note(node)
+    return Tensor(node, where, requires_grad)
+
+
+def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:
+    """A 0-d tensor that kernels receive by value: a number that changes each step compiles nothing anew."""
+    node = nd.leaf(next(_uid), (), dtype, host=True)
+    values.put(node, dtype.numpy.type(value).item())
+    return Tensor(node, device or devices.default())
+
+
+def _leaf_of(node: Node) -> Node:
+    """A fresh leaf with the value of a computed node."""
+    value = values.get(node)
+    assert value is not None
+    made = nd.leaf(next(_uid), node.shape, node.dtype, not isinstance(value, Buffer))
+    values.put(made, value)
+    if node in origins:
+        origins[made] = origins[node]
+    return made
+
+
+def _watch() -> None:
+    """A graph that grows without end gets one warning, which names the line that builds it."""
+    global _warned
+    if not _warned and nd.alive() > config.pending_limit:
+        _warned = True
+        warnings.warn(
+            f"{nd.alive()} graph nodes are pending, the last made at {user_line()}; realize() what accumulates over steps "
+            "(metrics summed without .item(), say), or raise FLAME_PENDING_LIMIT",
+            stacklevel=4,
+        )
+
+
+# --- computing --------------------------------------------------------------------------------------------------------
+def realize(*tensors: Tensor) -> None:
+    """Compute several tensors in one plan."""
+    pending = [t for t in tensors if t.node not in values.COMPUTED]
+    by_device: dict[Device, list[Tensor]] = {}
+    for t in pending:
+        by_device.setdefault(t.device, []).append(t)
+    for device, some in by_device.items():
+        values.compute([t.node for t in some], device, user_line(), readers=_readers(some))
+    for t in tensors:
+        values.get(t.node)
+        t._settle()
+
+
+def _readers(roots: Sequence[Tensor]) -> values.Readers:
+    """What will be read of a graph later: live handles, what hangs on them, and the gradients still to be asked for."""
+
+    def found(places: dict[Node, int]) -> tuple[Collection[Node], object, Callable[[], Collection[Node]]]:
+        mine = {t.node for t in roots}
+        live = [t.node for t in _live if t.node not in mine]
+        direct = {n for n in live if n in places}
+        outside = toposort([n for n in live if n not in places], _Either(places))
+        direct |= frontier(outside, places)
+        later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf]
+        wanted = tuple(n for n in places if n in _trainable)
+        key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted))
+
+        def differentiate() -> Collection[Node]:
+            out: set[Node] = set()
+            for t in later:
+                grads = gradients(t.node, ones(t.node), wanted)
+                out |= frontier(toposort([g for g in grads if g is not None], _Either(places)), places)
+            return out
+
+        return direct, key, differentiate
+
+    return found
+
+
+class _Either:
+    """The nodes of a graph, and those with a value."""
+
+    def __init__(self, places: dict[Node, int]):
+        self.places = places
+
+    def __contains__(self, node: object) -> bool:
+        return node in self.places or node in values.COMPUTED
+
+
+def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Give each first handle the value of the second, all in one plan; old memory is taken over where nobody needs it.
+
+    Pending tensors that read an old value, the loss among them, are computed in the same plan.
+    """
+    if not pairs:
+        return
+    targets = [t for t, _ in pairs]
+    device = targets[0].device
+    line = user_line()
+    old = {t.node for t in targets}
+    fresh = {new.node for _, new in pairs}
+    waiting = [t for t in _live if t.node not in fresh and t.device is device and _reads(t.node, old)]
+    roots = [*(new.node for _, new in pairs), *(t.node for t in waiting)]
+    mine = {id(t) for t in targets}
+    elsewhere = {t.node for t in _holding if id(t) not in mine}
+    donate = [n for n in old if n in values.COMPUTED and n not in elsewhere]
+    values.compute(roots, device, line, donate)
+    for t in waiting:
+        t._settle()
+    for target, source in pairs:
+        target._point(_leaf_of(source.node))
+        source._settle()
+
+
+def _reads(root: Node, leaves: Collection[Node]) -> bool:
+    return any(n in leaves for n in toposort([root], values.COMPUTED))
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+def _leaves_below(root: Node) -> list[Node]:
+    return [n for n in toposort([root]) if n in _trainable]
+
+
+def _seed(root: Tensor, gradient: Tensor | None) -> Node:
+    if gradient is None:
+        if root.numel() != 1:
+            raise GradError(
+                f"backward() needs one number, got shape {root.shape}; reduce it first, e.g. .sum() or .mean(), or pass "
+                "gradient= of that shape"
+            )
+        return ones(root.node)
+    if gradient.shape != root.shape:
+        raise GradError(f"gradient= has shape {gradient.shape}, the tensor {root.shape}; they must agree")
+    return nd.cast(gradient.node, root.dtype)
+
+
+class no_grad(ContextDecorator):  # noqa: N801  PyTorch's name
+    """Inside, results require no gradients: a context manager and a decorator."""
+
+    recording = False
+
+    def __enter__(self) -> None:
+        global _recording
+        self.before, _recording = _recording, self.recording
+
+    def __exit__(self, *_: object) -> None:
+        global _recording
+        _recording = self.before
+
+
+class enable_grad(no_grad):  # noqa: N801
+    """Inside, results require gradients again where their operands do."""
+
+    recording = True
+
+
+def is_grad_enabled() -> bool:
+    return _recording
+
+
+def same_device(name: str, *tensors: Tensor) -> Device:
+    """The one device of all operands; raises DeviceError where they differ."""
+    device = tensors[0].device
+    for t in tensors:
+        if t.device is not device:
+            raise DeviceError(
+                f"{name}: operands live on {device.name} and {t.device.name}; move one of them, e.g. with .to({device.name!r})"
+            )
+    return device
+
+

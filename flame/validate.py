@@ -1,0 +1,58 @@
+"""FLAME_VALIDATE=1: every step of every plan is compared with the oracle, and every plan with itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from flame.compiler import Program
+from flame.errors import ValidationError
+from flame.ir import show
+from flame.ir.interp import interpret
+from flame.ir.node import Node
+from flame.ir.plan import Launch, Plan, Step, touched, written
+from flame.passes.memory import conflicts
+
+LOOSE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 2e-2, "float16": 4e-3}
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise ValidationError where two values share memory while both live."""
+    found = conflicts(plan)
+    if found:
+        raise ValidationError("the plan's memory overlaps: " + "; ".join(found) + "\n" + show.plan(plan))
+
+
+def observer(program: Program) -> Callable[[Step, Callable[[], None], Callable[[int], Any]], None]:
+    """What an executable calls for each step: its inputs are read, it runs, its results are compared with numpy's."""
+    nodes = program.values
+
+    def observe(step: Step, act: Callable[[], None], read: Callable[[int], Any]) -> None:
+        results = written(step)
+        inputs: dict[Node, Any] = {}
+        for slot in touched(step):
+            if slot not in results:
+                inputs[nodes[slot]] = read(slot)
+        act()
+        for slot, expected in zip(results, interpret(tuple(nodes[s] for s in results), inputs), strict=True):
+            compare(step, nodes[slot], read(slot), expected)
+
+    return observe
+
+
+def compare(step: Step, node: Node, got: Any, expected: Any) -> None:
+    """Raise ValidationError where a result differs from the oracle's by more than rounding explains."""
+    if node.dtype.is_float:
+        a, b, loose = got.astype(np.float64), expected.astype(np.float64), LOOSE[node.dtype.name]
+        with np.errstate(all="ignore"):
+            scale = np.nanmax(np.abs(b[np.isfinite(b)]), initial=0.0)
+            wrong = ~((np.abs(a - b) <= loose * (np.abs(b) + scale) + 1e-30) | (a == b) | (np.isnan(a) & np.isnan(b)))
+    else:
+        a, b, wrong = got, expected, got != expected
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        who = f"kernel {step.kernel.name}" if isinstance(step, Launch) else f"routine {step.routine}"
+        raise ValidationError(
+            f"{who} differs from the oracle in {int(wrong.sum())} of {wrong.size} elements of {node!r}: at {at} it gives "
+            f"{a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage is wrong"
+        )

@@ -1,0 +1,171 @@
+"""What is in memory: the value of every node that was computed and can still be reached; and how pending ones come to be.
+
+Nothing is computed twice: a node with a value is a leaf of every later graph, and what later readers will need of a graph is
+kept when it is first computed.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from math import prod
+from weakref import ReferenceType, WeakSet, ref
+
+from flame import compiler
+from flame.config import config
+from flame.errors import FreedError
+from flame.ir.graph import fingerprint, substitute, toposort
+from flame.ir.node import Node, leaf
+from flame.ir.origins import origins
+from flame.passes.retain import retain
+from flame.runtime.buffer import Buffer
+from flame.runtime.device import Device
+from flame.runtime.execute import Executable, Value
+from flame.validate import check_plan, observer
+
+MOST_PROGRAMS = 512  # compiled graphs that are remembered; the one unused longest goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Donated:
+    """Stands where a value was until its memory was given to another."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A compiled graph on its device, and which inputs its leaves are."""
+
+    program: compiler.Program
+    executable: Executable
+    inputs: tuple[int, ...]
+    donors: tuple[int, ...]  # inputs whose memory an output takes
+
+
+_values: dict[int, tuple["ReferenceType[Node]", Value | Donated]] = {}
+_shared: "WeakSet[Buffer]" = WeakSet()  # memory of several nodes: never donated
+_ready: "OrderedDict[object, Ready]" = OrderedDict()
+_kept: dict[object, tuple[int, ...]] = {}
+Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
+
+
+class _Computed:
+    """The nodes that have a value, as a container."""
+
+    def __contains__(self, node: object) -> bool:
+        return id(node) in _values
+
+
+COMPUTED = _Computed()
+
+
+def put(node: Node, value: Value | Donated) -> None:
+    """Give a node its value; it is forgotten with the node."""
+    key = id(node)
+    _values[key] = (ref(node, lambda _: _values.pop(key, None) and None), value)
+
+
+def get(node: Node) -> Value | None:
+    """The value of a node, or None; raises FreedError where its memory was donated."""
+    found = _values.get(id(node))
+    if found is None:
+        return None
+    if isinstance(found[1], Donated):
+        raise FreedError(
+            f"the value of {node!r} (made at {origins.get(node, 'an unknown line')}) is gone: its memory was donated at "
+            f"{found[1].line}; compute what you need from it before that step, or clone() it"
+        )
+    return found[1]
+
+
+def count() -> int:
+    """How many nodes have a value."""
+    return len(_values)
+
+
+def compute(
+    roots: Sequence[Node], device: Device, line: str, donate: Collection[Node] = (), readers: Readers | None = None
+) -> None:
+    """Give every root a value, in one plan. `readers` tells what else will be read of the graph later."""
+    wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED))
+    for n in wanted:
+        if prod(n.shape) == 0:
+            put(n, device.pool.buffer(0, line))
+    wanted = tuple(n for n in wanted if prod(n.shape))
+    if not wanted:
+        return
+    order = toposort(wanted, COMPUTED)
+    inputs = [n for n in order if n in COMPUTED]
+    values = [_checked(n) for n in inputs]
+    given = set(inputs)
+    key = (fingerprint(order, wanted, given), tuple(isinstance(v, Buffer) for v in values))
+    kept = _retained(key, order, given, wanted, readers) if readers else ()
+    targets = (*wanted, *kept)
+    places = {n: i for i, n in enumerate(order)}
+    donors = frozenset(inputs.index(n) for n in donate if n in given and _values[id(n)][1] not in _shared)
+    full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse)
+    ready = _ready.get(full)
+    if ready is None:
+        ready = _ready[full] = _prepare(targets, inputs, values, donors, device)
+        while len(_ready) > MOST_PROGRAMS:
+            _ready.popitem(last=False)
+    else:
+        _ready.move_to_end(full)
+    _run(ready, targets, inputs, values, line)
+
+
+def _checked(n: Node) -> Value:
+    value = get(n)
+    assert value is not None
+    if isinstance(value, Buffer):
+        value.address  # noqa: B018  raises where it was freed
+    return value
+
+
+def _retained(key: object, order: list[Node], given: set[Node], roots: tuple[Node, ...], readers: Readers) -> list[Node]:
+    """What to store beside the roots; the answer for equal graphs with equal readers is remembered."""
+    places = {n: i for i, n in enumerate(order)}
+    direct, later, differentiate = readers(places)
+    full = (key, tuple(sorted(places[n] for n in direct)), later)
+    found = _kept.get(full)
+    if found is None:
+        futures = {*direct, *(n for n in differentiate() if n in places)}
+        chosen = retain(order, given, set(roots), futures)
+        found = _kept[full] = tuple(places[n] for n in chosen)
+    return [order[i] for i in found]
+
+
+def _prepare(
+    targets: tuple[Node, ...], inputs: list[Node], values: list[Value], donors: frozenset[int], device: Device
+) -> Ready:
+    """Compile a graph whose leaves are numbered, so that it outlives the nodes it came from."""
+    numbered = {n: leaf(i, n.shape, n.dtype, not isinstance(values[i], Buffer)) for i, n in enumerate(inputs)}
+    graph = substitute(targets, numbered)
+    for old, new in zip(targets, graph, strict=True):
+        if old in origins:
+            origins.setdefault(new, origins[old])
+    donatable = frozenset(numbered[inputs[i]] for i in donors)
+    program = compiler.compile_graph(graph, device.target, donatable)
+    if config.validate:
+        check_plan(program.plan)
+    executable = Executable(program.plan, program.codes, device)
+    order = [n["uid"] for n in compiler.leaves(program.optimized)]
+    at = dict(zip(program.plan.leaves, order, strict=True))
+    return Ready(program, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated))
+
+
+def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: list[Value], line: str) -> None:
+    observe = observer(ready.program) if config.validate else None
+    outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
+    known = {id(v) for v in values}
+    taken = {id(values[i]) for i in ready.donors}
+    for i in ready.donors:
+        put(inputs[i], Donated(line))
+    seen: set[int] = set()
+    for node, value in zip(targets, outputs, strict=True):
+        if isinstance(value, Buffer) and (id(value) in seen or (id(value) in known and id(value) not in taken)):
+            _shared.add(value)
+        seen.add(id(value))
+        put(node, value)
+
+

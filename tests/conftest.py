@@ -1,0 +1,30 @@
+"""What a test needs and the machine lacks is skipped with its reason: a GPU (`gpu`), PyTorch (`parity`)."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+
+def lacking_gpu() -> str:
+    """Why GPU tests cannot run here; empty where they can. A driver without the packages is a reason to complain."""
+    if not Path("/dev/nvidiactl").exists():
+        return "no NVIDIA GPU here"
+    return "" if importlib.util.find_spec("numba_cuda") else "the cuda extra is missing: pip install -e '.[cuda]'"
+
+
+def lacking_torch() -> str:
+    """Why parity tests cannot run here; empty where they can."""
+    return "" if importlib.util.find_spec("torch") else "PyTorch is missing: pip install torch==2.13.0"
+
+
+LACKING = {"gpu": lacking_gpu, "parity": lacking_torch}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marked tests are skipped with the reason above."""
+    for name, lacking in LACKING.items():
+        if reason := lacking():
+            for item in items:
+                if item.get_closest_marker(name):
+                    item.add_marker(pytest.mark.skip(reason=reason))
