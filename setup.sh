@@ -37,19 +37,24 @@ make_venv() { # Debian and Ubuntu ship Python without ensurepip: their python3-v
   "$python" -m venv .venv || fail "$python -m venv .venv failed; remove .venv and run this line again"
 }
 
-cuda_extra() { # ,cuda for drivers of CUDA 13 (580 and newer), ,cuda12 for older ones, nothing without a GPU
-  [ "${FLAME_SETUP_CUDA:-1}" != 0 ] || return 0
-  local driver
-  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 | cut -d. -f1) || return 0
-  [[ $driver =~ ^[0-9]+$ ]] || return 0
-  [ "$driver" -ge 580 ] && echo ,cuda || echo ,cuda12
+cuda_extra() { # ,cuda for drivers of CUDA 13 (580 and newer), ,cuda12 for older ones; tests compile for CUDA without a GPU too
+  local driver=""
+  if [ "${FLAME_SETUP_CUDA:-1}" != 0 ]; then
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1 | cut -d. -f1) || true
+  fi
+  if [[ $driver =~ ^[0-9]+$ ]]; then
+    [ "$driver" -ge 580 ] && echo ,cuda || echo ,cuda12
+  elif [[ ,$1, =~ ,(test|parity|dev), ]]; then
+    echo ,offline
+  fi
 }
 
 extras=${1:-demo}
+extras+=$(cuda_extra "$extras")
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
   python=$(find_python) # on a line of its own: its failure must end this script
   make_venv "$python"
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras$(cuda_extra)]" ||
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" ||
   fail "pip could not install FLAME with [$extras]; its reason stands above"
-echo "setup.sh: $(.venv/bin/python --version) with FLAME[$extras$(cuda_extra)] in .venv"
+echo "setup.sh: $(.venv/bin/python --version) with FLAME[$extras] in .venv"

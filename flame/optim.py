@@ -10,10 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from flame.autograd import no_grad
+import numpy as np
+
 from flame.errors import FlameError, ShapeError, StateError
-from flame.ops import zeros
-from flame.tensor import Tensor, assign, realize, scalar, tensor
+from flame.ir.dtype import DType, float32
+from flame.nn.module import as_constant
+from flame.ops.create import tensor, zeros_like
+from flame.tensor import Tensor, assign, from_array, no_grad, realize, scalar
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -35,9 +38,10 @@ class Optimizer:
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
         given = [params] if isinstance(params, (Tensor, dict)) else list(params)
         if not given or isinstance(params, Tensor):
-            raise FlameError(f"{type(self).__name__}: give a list of parameters, e.g. model.parameters(); got {params!r}")
+            raise FlameError(f"{type(self).__name__}: give a list of parameters, such as model.parameters()")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
+        realize(*self._params())  # starting values that are still pending: all in one plan
 
     def add_param_group(self, param_group: Group) -> None:
         """Train more parameters, with options of their own. Raises FlameError for one that is already trained."""
@@ -56,7 +60,7 @@ class Optimizer:
         """Forget all gradients, or make them zero."""
         for param in self._params():
             if param.grad is not None:
-                param.grad = None if set_to_none else param.grad.detach() * 0.0
+                param.grad = None if set_to_none else zeros_like(param)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and is called first.
@@ -80,11 +84,14 @@ class Optimizer:
         return loss
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
-        """What becomes of one parameter and its state, in the dtypes they have."""
-        state, grad = self.state[param], param.grad.detach()
-        new = self.update(group, state, param.detach(), -grad if group["maximize"] else grad, numbers.of(param.dtype))
-        old = {"param": param, **{name: state[name] for name in new if name != "param"}}
-        return [(old[name], value.to(old[name].dtype)) for name, value in new.items()]
+        """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""
+        wide = float32 if param.dtype.size < 4 else param.dtype
+        old = {name: value for name, value in self.state[param].items() if isinstance(value, Tensor)}
+        state = {"step": self.state[param]["step"], **{name: value.to(wide) for name, value in old.items()}}
+        grad = param.grad.detach().to(wide)
+        grad = -grad if group["maximize"] else grad
+        new = self.update(group, state, param.detach().to(wide), grad, numbers.of(wide, param.device))
+        return [({"param": param, **old}[name], value.to(param.dtype)) for name, value in new.items()]
 
     def update(
         self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
@@ -97,23 +104,19 @@ class Optimizer:
         return self.names
 
     def _start(self, due: list[tuple[Group, Tensor]]) -> None:
-        """Give parameters that are trained for the first time a state of zeros, all in one plan."""
-        fresh: list[Tensor] = []
+        """Give parameters that are trained for the first time a state of zeros."""
         for group, param in due:
             state = self.state[param]
             state.setdefault("step", 0)
             for name in self._state_names(group):
                 if name not in state:
-                    state[name] = zeros(*param.shape, dtype=param.dtype)
-                    fresh.append(state[name])
-        if fresh:
-            realize(*fresh)
+                    state[name] = from_array(np.zeros(param.shape, param.dtype.numpy), param.device)
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
-        """{"state": {number: {name: value}}, "param_groups": [{option: value, "params": [number, …]}]}, as PyTorch's."""
+        """PyTorch's: {"state": {number: {name: value}}, "param_groups": [{option: value, "params": [number, …]}]}."""
         numbers = {id(param): number for number, param in enumerate(self._params())}
         state = {
             numbers[id(param)]: {
@@ -159,16 +162,16 @@ class Numbers:
     """Floats as arguments of kernels; the same float is the same argument."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[float, str], Tensor] = {}
+        self.made: dict[tuple[Any, ...], Tensor] = {}
 
-    def of(self, dtype: Any) -> Callable[[float], Tensor]:
-        """A maker of numbers for parameters of `dtype`: float64 for float64, else float32."""
-        wide = "float64" if dtype.name == "float64" else "float32"
+    def of(self, dtype: DType, device: Any) -> Callable[[float], Tensor]:
+        """A maker of numbers for parameters of one dtype on one device."""
 
         def number(value: float) -> Tensor:
-            if (value, wide) not in self.made:
-                self.made[value, wide] = scalar(value, dtype=wide)
-            return self.made[value, wide]
+            key = (float(value), dtype, device)
+            if key not in self.made:
+                self.made[key] = scalar(float(value), dtype, device)
+            return self.made[key]
 
         return number
 
@@ -183,8 +186,7 @@ def _loaded(name: str, param: Tensor, values: Mapping[str, Any]) -> State:
             raise StateError(
                 f"{name}.load_state_dict: {key} has shape {tuple(value.shape)}, its parameter {tuple(param.shape)}"
             )
-        array = value.detach() if isinstance(value, Tensor) else tensor(value.numpy() if hasattr(value, "numpy") else value)
-        state[key] = array.to(param.dtype)
+        state[key] = as_constant(value).to(param.dtype)
     return state
 
 

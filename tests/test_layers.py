@@ -50,8 +50,9 @@ HOUSE = {
     "compiler": Room(GROUND | THREE | {"ir"}, frozenset({"numpy"})),
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
     "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate"}, frozenset({"numpy"})),
+    "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
     # the front door, and the functions on tensors in families
-    "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime"}, ARRAYS),
+    "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime", "methods"}, ARRAYS),
     "autograd": Room(GROUND | DOOR | {"passes"}),
     "ops": Room(GROUND | DOOR | {"runtime"}, ARRAYS),  # creation puts values on devices
     # what people build with

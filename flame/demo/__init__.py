@@ -27,11 +27,11 @@ ROUNDS = 5  # of a hundred samples, of which the first are drawn
 def parser() -> argparse.ArgumentParser:
     """The options of `flame demo`."""
     made = argparse.ArgumentParser(
-        prog="flame demo", description="Train a diffusion transformer on 8×8 handwritten digits, then draw every digit."
+        prog="flame demo", description="Train a diffusion transformer on 8x8 handwritten digits, then draw every digit."
     )
     made.add_argument("--steps", type=int, default=400, metavar="N", help="training steps of 128 images (default: 400)")
     made.add_argument("--out", type=Path, default=Path("flame-demo"), metavar="DIR", help="default: flame-demo")
-    made.add_argument("--seed", type=int, default=0, metavar="S", help="the same seed draws the same digits (default: 0)")
+    made.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
     return made
 
 
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def check_packages() -> None:
     """Raise MissingError, with the way out, where the demo extra is not installed."""
-    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
+    lacking = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if lacking:
         raise MissingError(
-            f"flame demo needs {' and '.join(missing)}: pip install {' '.join(missing)}, or install FLAME with its demo "
-            "extra: pip install -e '.[demo]'"
+            f"flame demo needs {' and '.join(lacking)}: pip install {' '.join(lacking)}, "
+            "or FLAME with its demo extra: pip install -e '.[demo]'"
         )
 
 
@@ -96,3 +96,59 @@ def run(steps: int, out: Path, seed: int, console: Console) -> dict[str, Any]:
     write(out, report)
     tell(report, out, console)
     return report
+
+
+def watched_training(
+    digits: data.Digits, steps: int, seed: int, console: Console
+) -> tuple[DiffusionTransformer, History, float]:
+    """Train under a progress bar; also says when the first step was done."""
+    begun = 0.0
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}  {task.fields[speed]} images/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("compiling", total=steps, loss="-", speed="-")
+
+        def on_step(history: History) -> None:
+            nonlocal begun
+            begun = begun or time.perf_counter()
+            speed = f"{history.images_per_second:,.0f}"
+            loss = f"{np.mean(history.losses[-20:]):.3f}"
+            progress.update(task, advance=1, description="training", loss=loss, speed=speed)
+
+        model, history = train(digits, steps, seed, on_step)
+    return model, history, begun
+
+
+def draw(model: DiffusionTransformer, console: Console) -> tuple[np.ndarray, np.ndarray, float]:
+    """Samples, what they were asked to be, and the seconds they took."""
+    start = time.perf_counter()
+    with console.status("drawing digits"):
+        asked = every_digit()
+        tokens = np.concatenate([sample(model, asked) for _ in range(ROUNDS)])
+    return tokens, np.tile(asked, ROUNDS), time.perf_counter() - start
+
+
+def tell(report: dict[str, Any], out: Path, console: Console) -> None:
+    """The results in a few lines."""
+    step = report["compiled"]["training_step"]
+    console.print(
+        f"\nTrained {report['steps']} steps on {report['device']} in {report['train_seconds']:.0f} s, "
+        f"{report['images_per_second']:,.0f} images/s; a step's {step['graph_nodes']:,} operations run as "
+        f"{step['launches']} kernel launches and {sum(step['library_calls'].values())} matrix products."
+    )
+    console.print(
+        f"[bold]{report['recognised']:.1%}[/bold] of {report['samples']} drawn digits are recognised as the digit "
+        f"asked for, by a classifier that reads {report['judge_on_real']:.1%} of real digits it never saw."
+    )
+    for name, about in (
+        ("samples.png", "the digits"),
+        ("loss.png", "the loss"),
+        ("report.md", "what was compiled, and what it cost"),
+        ("report.json", "the same for programs"),
+    ):
+        console.print(f"  {out / name}  {about}", soft_wrap=True)

@@ -108,5 +108,6 @@ def sample(model: DiffusionTransformer, labels: np.ndarray, steps: int = 20, gui
             time = flame.scalar(1 - step / steps).expand(2 * count)
             velocity = model(flame.cat([x, x]), time, asked)
             free, led = velocity[count:], velocity[:count]
-            x = (x - (free + guidance * (led - free)) * (1 / steps)).realize()  # each step is one plan, and the same one
+            x = x - (free + guidance * (led - free)) * (1 / steps)
+            x.realize()  # each step is one plan, and always the same one
     return x.numpy()

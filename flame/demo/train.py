@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import flame
+from flame import optim
 from flame.demo.data import CLASSES, Digits
 from flame.demo.model import NOBODY, DiffusionTransformer, flow_loss
 
@@ -49,7 +50,7 @@ def train(
     """A trained model; `on_step` is told after every step."""
     flame.manual_seed(seed)
     model = DiffusionTransformer()
-    optimizer = flame.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
     history, start = History(), time.perf_counter()
     for step, (tokens, labels) in enumerate(batches(digits, steps, seed)):
         optimizer.param_groups[0]["lr"] = rate(step, steps)

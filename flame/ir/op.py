@@ -42,6 +42,7 @@ class Op:
     transparent: bool = False  # ELEMENTWISE: the value is its source's; only differentiation sees the operator
     public: bool = True  # ELEMENTWISE: a function of flame and a method of Tensor
     examples: tuple[dict[str, Any], ...] = field(default=())  # attributes under which the tests try it
+    domain: tuple[float, float] = (-2, 2)  # of operands between which the tests differentiate it
 
     def __repr__(self) -> str:
         return self.name

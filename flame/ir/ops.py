@@ -90,18 +90,30 @@ elementwise(
     np.divide,
     lambda g, y, a, b: (g / b, -(g * y / b)),
     dtype=rules.floating,
+    domain=(0.5, 2),
     doc="Quotient; integers are divided as float32.",
 )
 elementwise("neg", "(-{0})", np.negative, lambda g, y, a: (-g,), doc="The negative.")
-elementwise("floor_divide", "floordiv({0}, {1})", np.floor_divide, nothing, doc="Quotient, rounded down.")
+elementwise(
+    "floor_divide", "floordiv({0}, {1})", np.floor_divide, nothing, domain=(0.5, 2), doc="Quotient, rounded down."
+)
 elementwise(
     "remainder",
     "modulo({0}, {1})",
     np.mod,
     lambda g, y, a, b: (g, -(g * apply("floor_divide", a, b))),
+    domain=(0.5, 2),
     doc="What floor division leaves; it has the sign of the divisor.",
 )
-elementwise("pow", "power({0}, {1})", np.power, power_grad, dtype=rules.floating, doc="a to the power of b.")
+elementwise(
+    "pow",
+    "power({0}, {1})",
+    np.power,
+    power_grad,
+    dtype=rules.floating,
+    domain=(0.5, 2),
+    doc="a to the power of b.",
+)
 elementwise("maximum", "maximum({0}, {1})", np.maximum, share("ge"), dtype=rules.keep, doc="The larger; nan wins.")
 elementwise("minimum", "minimum({0}, {1})", np.minimum, share("le"), dtype=rules.keep, doc="The smaller; nan wins.")
 elementwise(
@@ -139,20 +151,20 @@ elementwise(
 )
 
 
-def smooth(name: str, numpy: Callable[..., Any], grad: Callable[..., Any], doc: str, scalar: str = "") -> None:
+def smooth(name: str, numpy: Callable[..., Any], grad: Callable[..., Any], doc: str, **more: Any) -> None:
     """An operator of one float; `grad(g, y, a)` is one Node."""
     rule = lambda g, y, a: (grad(g, y, a),)  # noqa: E731  a table reads better in one line
-    elementwise(name, scalar or f"{name}({{0}})", numpy, rule, dtype=rules.floating, doc=doc)
+    elementwise(name, f"{name}({{0}})", numpy, rule, dtype=rules.floating, doc=doc, **more)
 
 
 smooth("exp", np.exp, lambda g, y, a: g * y, "e to the power of x.")
 smooth("exp2", np.exp2, lambda g, y, a: g * y * math.log(2), "2 to the power of x.")
 smooth("expm1", np.expm1, lambda g, y, a: g * (y + 1), "exp(x) - 1, exact for small x.")
-smooth("log", np.log, lambda g, y, a: g / a, "Natural logarithm.")
-smooth("log2", np.log2, lambda g, y, a: g / (a * math.log(2)), "Logarithm to base 2.")
-smooth("log1p", np.log1p, lambda g, y, a: g / (a + 1), "log(1 + x), exact for small x.")
-smooth("sqrt", np.sqrt, lambda g, y, a: g / (y + y), "Square root.")
-smooth("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y, a: g * y * y * y * -0.5, "1 / sqrt(x).")
+smooth("log", np.log, lambda g, y, a: g / a, "Natural logarithm.", domain=(0.5, 2))
+smooth("log2", np.log2, lambda g, y, a: g / (a * math.log(2)), "Logarithm to base 2.", domain=(0.5, 2))
+smooth("log1p", np.log1p, lambda g, y, a: g / (a + 1), "log(1 + x), exact for small x.", domain=(-0.5, 2))
+smooth("sqrt", np.sqrt, lambda g, y, a: g / (y + y), "Square root.", domain=(0.5, 2))
+smooth("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y, a: g * y * y * y * -0.5, "1 / sqrt(x).", domain=(0.5, 2))
 smooth("tanh", np.tanh, lambda g, y, a: g * (like(y, 1) - y * y), "Hyperbolic tangent.")
 smooth("sigmoid", lambda a: 1 / (1 + np.exp(-a)), lambda g, y, a: g * y * (like(y, 1) - y), "1 / (1 + exp(-x)).")
 smooth(
@@ -185,7 +197,7 @@ elementwise(
     lambda g, y, a: (cast(g, a.dtype) if a.dtype.is_float else None,),
     dtype=rules.target,
     public=False,
-    examples=({"to": dt.float32}, {"to": dt.bfloat16}, {"to": dt.int32}, {"to": dt.boolean}),
+    examples=tuple({"to": d} for d in dt.BY_NAME.values()),
     doc="The same values in another dtype.",
 )
 elementwise(
@@ -436,6 +448,7 @@ define(
         apply("scatter_add", index, g, axis=y["axis"], size=a.shape[y["axis"]]),
         None,
     ),
+    examples=({"axis": 0}, {"axis": 1}),
     public=False,
     doc="Along one axis, the elements that an index tensor names.",
 )
@@ -527,6 +540,7 @@ define(
     numpy=scatter_numpy,
     grad=lambda g, y, index, value: (None, apply("gather", g, index, axis=y["axis"])),
     decompose=scatter_by_product,
+    examples=({"axis": 0, "size": 5}, {"axis": 1, "size": 3}),
     public=False,
     doc="Zeros, with each value added where its index says; in a fixed order.",
 )

@@ -91,12 +91,14 @@ def reduced_some(shape: Shape, *, axes: tuple[int, ...]) -> Shape:
 
 
 def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
+    reduced(index, axes=(axis,))
     if len(shape) != len(index) or any(m != n for a, (m, n) in enumerate(zip(shape, index, strict=True)) if a != axis):
         raise ShapeError(f"index of shape {index} does not fit {shape}: all axes but {axis} must agree")
     return index
 
 
 def scattered(index: Shape, value: Shape, *, axis: int, size: int) -> Shape:
+    reduced(index, axes=(axis,))
     return tuple(size if a == axis else n for a, n in enumerate(same(index, value)))
 
 
@@ -159,7 +161,10 @@ def last_by_index(index: DType, a: DType, **_: Any) -> DType:
     return first_by_index(a, index)
 
 
-def integers(*_: DType, **__: Any) -> DType:
+def integers(*dtypes: DType, **_: Any) -> DType:
+    for d in dtypes:
+        if d is not dt.int64:
+            raise DTypeError(f"needs int64 operands, got {d.name}; cast it first, e.g. .long()")
     return dt.int64
 
 

@@ -1,7 +1,7 @@
 """What models are made of, under torch.nn's names."""
 
 from flame.nn import functional, init
-from flame.nn.attention import MultiheadAttention, MultiHeadAttention
+from flame.nn.attention import MultiHeadAttention, MultiheadAttention
 from flame.nn.containers import ModuleList, Sequential
 from flame.nn.layers import GELU, Dropout, Embedding, LayerNorm, LeakyReLU, Linear, ReLU, SiLU
 from flame.nn.loss import CrossEntropyLoss, MSELoss
@@ -23,8 +23,8 @@ __all__ = [
     "MultiheadAttention",
     "Parameter",
     "ReLU",
-    "SiLU",
     "Sequential",
+    "SiLU",
     "functional",
     "init",
 ]

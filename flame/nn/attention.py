@@ -6,13 +6,15 @@ Shape suffixes: B batch, T any length, L queries, S keys and values, H heads, E 
 import math
 
 from flame.errors import FlameError, ShapeError
+from flame.ir.dtype import DType
 from flame.nn import functional as F
 from flame.nn import init
 from flame.nn.functional.attention import attention_weights
 from flame.nn.layers import Linear
 from flame.nn.module import Module
-from flame.nn.parameter import Parameter
-from flame.ops import arange, empty, where, zeros
+from flame.nn.parameter import blank
+from flame.ops.create import arange
+from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 PROJECTIONS = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -42,7 +44,8 @@ class MultiHeadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
-        dtype=None,
+        device: str | None = None,
+        dtype: DType | None = None,
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
@@ -50,13 +53,14 @@ class MultiHeadAttention(Module):
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.dropout, self.batch_first = dropout, batch_first
         self.kdim, self.vdim = kdim or embed_dim, vdim or embed_dim
+        made = {"device": device, "dtype": dtype}
         alike = self.kdim == self.vdim == embed_dim
         for name, width in zip(PROJECTIONS, (embed_dim, self.kdim, self.vdim)):
-            self.register_parameter(name, None if alike else Parameter(empty(embed_dim, width, dtype=dtype)))
-        packed = Parameter(empty(3 * embed_dim, embed_dim, dtype=dtype)) if alike else None
+            self.register_parameter(name, None if alike else blank(embed_dim, width, **made))
+        packed = blank(3 * embed_dim, embed_dim, **made) if alike else None
         self.register_parameter("in_proj_weight", packed)
-        self.register_parameter("in_proj_bias", Parameter(zeros(3 * embed_dim, dtype=dtype)) if bias else None)
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, dtype=dtype)
+        self.register_parameter("in_proj_bias", blank(3 * embed_dim, **made) if bias else None)
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -105,8 +109,8 @@ class MultiHeadAttention(Module):
         """(B, T, width) of any input layout."""
         if x.ndim != (3 if batched else 2):
             raise ShapeError(
-                f"MultiHeadAttention: an input of shape {tuple(x.shape)} beside a query with{'' if batched else 'out'} a "
-                "batch; give all three 3 dimensions, or all three 2"
+                f"MultiHeadAttention: an input of shape {tuple(x.shape)} beside a query "
+                f"with{'' if batched else 'out'} a batch; give all three 3 dimensions, or all three 2"
             )
         if not batched:
             return x.unsqueeze(0)
@@ -137,7 +141,8 @@ class MultiHeadAttention(Module):
         """One mask to add, (B or 1, H or 1, L, S), of all that forbid; None where nothing does."""
         batch, rows = query[:2]
         if mask is None and is_causal:
-            mask = arange(rows).unsqueeze(-1) < arange(length)
+            place = arange(max(rows, length), device=self.out_proj.weight.device)
+            mask = place[:rows].unsqueeze(-1) < place[:length]
         if mask is not None:
             mask = additive(mask)
             if mask.ndim == 3:

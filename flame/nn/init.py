@@ -6,14 +6,14 @@ Random ones draw from `flame.random`'s stream: `flame.manual_seed` repeats them.
 import math
 
 from flame.errors import FlameError, ShapeError
-from flame.ops import full
-from flame.random import rand, randn
-from flame.tensor import Tensor, assign
+from flame.ops.create import full
+from flame.ops.random import rand, randn
+from flame.tensor import Tensor, no_grad
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """`val` everywhere."""
-    return filled(tensor, full(tuple(tensor.shape), val, dtype=tensor.dtype))
+    return set_(tensor, full(tensor.shape, val, dtype=tensor.dtype, device=tensor.device))
 
 
 def zeros_(tensor: Tensor) -> Tensor:
@@ -28,12 +28,12 @@ def ones_(tensor: Tensor) -> Tensor:
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """Uniform in [a, b)."""
-    return filled(tensor, rand(*tensor.shape) * (b - a) + a)
+    return set_(tensor, rand(tensor.shape, device=tensor.device) * (b - a) + a)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Normal with the given mean and standard deviation."""
-    return filled(tensor, randn(*tensor.shape) * std + mean)
+    return set_(tensor, randn(tensor.shape, device=tensor.device) * std + mean)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
@@ -45,7 +45,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Uniform in ±gain · √(3 / fan) (He et al., arXiv:1502.01852), with the gain of (leaky) relu of slope `a`, or 1."""
-    gains = {"leaky_relu": math.sqrt(2 / (1 + a * a)), "relu": math.sqrt(2), "linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3}
+    gains = {"leaky_relu": math.sqrt(2 / (1 + a * a)), "relu": math.sqrt(2), "tanh": 5 / 3, "linear": 1.0}
     if nonlinearity not in gains or mode not in ("fan_in", "fan_out"):
         raise FlameError(
             f"kaiming_uniform_: nonlinearity is {nonlinearity!r} and mode {mode!r}; "
@@ -63,7 +63,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
-def filled(tensor: Tensor, value: Tensor) -> Tensor:
-    """The tensor, after its handle took a new value."""
-    assign([(tensor, value.detach().to(tensor.dtype))])
-    return tensor
+def set_(tensor: Tensor, value: Tensor) -> Tensor:
+    """The tensor with a new value, cast to its dtype; nothing is computed yet."""
+    with no_grad():
+        return tensor.copy_(value)

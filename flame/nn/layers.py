@@ -1,14 +1,16 @@
-"""Linear, LayerNorm, Embedding, Dropout and the activations as modules, with PyTorch's parameters and initial values."""
+"""Linear, LayerNorm, Embedding, Dropout and the activations as modules, with PyTorch's parameters."""
 
 import math
 from collections.abc import Sequence
 
 from flame.errors import FlameError, IndexingError
+from flame.ir.dtype import DType
 from flame.nn import functional as F
 from flame.nn import init
 from flame.nn.module import Module
-from flame.nn.parameter import Parameter
-from flame.ops import empty, ones, zeros
+from flame.nn.parameter import blank
+from flame.ops.create import arange
+from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 
@@ -21,11 +23,18 @@ class Linear(Module):
     (2, 3)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: DType | None = None,
+    ) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(empty(out_features, in_features, dtype=dtype))
-        self.register_parameter("bias", Parameter(empty(out_features, dtype=dtype)) if bias else None)
+        self.weight = blank(out_features, in_features, device=device, dtype=dtype)
+        self.register_parameter("bias", blank(out_features, device=device, dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -58,17 +67,19 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        dtype=None,
+        device: str | None = None,
+        dtype: DType | None = None,
     ) -> None:
         super().__init__()
         shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         affine = elementwise_affine
-        self.register_parameter("weight", Parameter(ones(*shape, dtype=dtype)) if affine else None)
-        self.register_parameter("bias", Parameter(zeros(*shape, dtype=dtype)) if affine and bias else None)
+        self.register_parameter("weight", blank(*shape, device=device, dtype=dtype) if affine else None)
+        self.register_parameter("bias", blank(*shape, device=device, dtype=dtype) if affine and bias else None)
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Ones and zeros again."""
+        """Ones and zeros."""
         if self.weight is not None:
             init.ones_(self.weight)
         if self.bias is not None:
@@ -79,19 +90,28 @@ class LayerNorm(Module):
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
 
 
 class Embedding(Module):
-    """A table of vectors read by number. Integers (*) → (*, embedding_dim). `weight` is (num_embeddings, embedding_dim).
+    """A table of vectors read by number. Integers (*) → (*, embedding_dim).
 
-    The table starts normal with variance 1; the row `padding_idx` starts at 0 and gets no gradient.
+    `weight` is (num_embeddings, embedding_dim). The table starts normal with variance 1; the row `padding_idx` starts
+    at 0 and gets no gradient.
 
     >>> flame.nn.Embedding(10, 4)(flame.tensor([1, 9])).shape
     (2, 4)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None) -> None:
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        device: str | None = None,
+        dtype: DType | None = None,
+    ) -> None:
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None:
@@ -99,14 +119,15 @@ class Embedding(Module):
                 raise IndexingError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} rows")
             padding_idx %= num_embeddings
         self.padding_idx = padding_idx
-        self.weight = Parameter(empty(num_embeddings, embedding_dim, dtype=dtype))
+        self.weight = blank(num_embeddings, embedding_dim, device=device, dtype=dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw a new table."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            init.zero_row(self.weight, self.padding_idx)
+            rows = arange(self.num_embeddings, device=self.weight.device).unsqueeze(-1)
+            init.set_(self.weight, where(rows == self.padding_idx, 0.0, self.weight))
 
     def forward(self, input: Tensor) -> Tensor:
         """Integers (*) → (*, embedding_dim)."""

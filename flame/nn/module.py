@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Self
 
 from flame.errors import FlameError, StateError
 from flame.nn.parameter import Parameter
-from flame.tensor import Tensor, assign, tensor
+from flame.ops.create import tensor, zeros_like
+from flame.tensor import Tensor, assign
 
 
 class LoadReport(NamedTuple):
@@ -89,7 +90,8 @@ class Module:
             self._take(name, value, "_modules")
         elif name in (table := self._table_of(name)):
             if value is not None and not (table is self._buffers and isinstance(value, Tensor)):
-                kind = "a Parameter" if table is self._parameters else "a Module" if table is self._modules else "a Tensor"
+                kinds = {id(self._parameters): "a Parameter", id(self._modules): "a Module"}
+                kind = kinds.get(id(table), "a Tensor")
                 raise FlameError(f"{type(self).__name__}.{name} is {kind}; it cannot become a {type(value).__name__}")
             table[name] = value
         else:
@@ -209,7 +211,7 @@ class Module:
         """Forget all gradients, or make them zero."""
         for param in self.parameters():
             if param.grad is not None:
-                param.grad = None if set_to_none else param.grad.detach() * 0.0
+                param.grad = None if set_to_none else zeros_like(param)
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -232,7 +234,7 @@ class Module:
             yield from module._all_paths(f"{prefix}.{name}" if prefix else name)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
-        """Take the values of a `state_dict`: tensors of FLAME or PyTorch, or NumPy arrays; cast to this module's dtypes.
+        """Take the values of a `state_dict`: tensors of FLAME or PyTorch, or arrays; cast to this module's dtypes.
 
         All or nothing: StateError lists every missing, unexpected and misshapen key, and nothing was changed. Without
         `strict`, missing and unexpected keys are only reported.
@@ -249,7 +251,7 @@ class Module:
         if problems:
             lines = "\n    ".join(problems)
             raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n    {lines}")
-        assign([(own[key], as_tensor(state_dict[key]).to(own[key].dtype)) for key in own if key in state_dict])
+        assign([(own[key], as_constant(state_dict[key]).to(own[key].dtype)) for key in own if key in state_dict])
         return report
 
     # --- text ----------------------------------------------------------------------------------------------------
@@ -263,7 +265,7 @@ class Module:
         return layout(type(self).__name__, self.extra_repr(), lines)
 
 
-def as_tensor(value: Any) -> Tensor:
+def as_constant(value: Any) -> Tensor:
     """A constant with the value of a Tensor, of an array or of a PyTorch tensor."""
     if isinstance(value, Tensor):
         return value.detach()

@@ -2,20 +2,35 @@
 
 from typing import Any
 
-from flame.tensor import Tensor
+from flame.ir.dtype import DType, float32
+from flame.ops.create import as_tensor, empty
+from flame.tensor import Tensor, no_grad
 
 
 class Parameter(Tensor):
     """A tensor that becomes part of `Module.parameters()` when it is assigned to a module's attribute.
 
-    Takes what `flame.tensor` takes, keeps its shape and dtype, and has gradients unless told otherwise.
+    Takes what `flame.tensor` takes, keeps its shape and dtype, and has gradients unless told otherwise: its own, which
+    do not reach the tensor it was made from.
 
     >>> flame.nn.Parameter(flame.zeros(2)).requires_grad
     True
     """
 
+    __slots__ = ()
+
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data.detach() if isinstance(data, Tensor) else data, requires_grad=requires_grad)
+        value = as_tensor(data).detach()
+        super().__init__(value.node, value.device)
+        if requires_grad:
+            self.requires_grad_()
+            with no_grad():
+                self.copy_(value)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+def blank(*shape: int, device: str | None = None, dtype: DType | None = None) -> Parameter:
+    """A parameter of a layer that will set its starting values; float32 unless told otherwise."""
+    return Parameter(empty(*shape, device=device, dtype=dtype or float32))

@@ -1,11 +1,12 @@
 """Where every value of a plan lives: donated buffers first, then one arena shared by values that never live at once."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from flame.ir.graph import toposort
-from flame.ir.loop import Fold, Gather, Kernel, Store, statements
+from flame.ir.loop import Fold, Gather, Statement, Store, statements
 from flame.ir.node import Node
-from flame.ir.plan import Call, Plan, Step, touched, written
+from flame.ir.plan import Call, Plan, Slot, Step, touched, written
 
 ALIGN = 256  # bytes between values: what the widest access and the libraries ask for
 
@@ -56,14 +57,21 @@ def _donate(plan: Plan, donatable: frozenset[int]) -> tuple[tuple[int, int], ...
             continue
         at = writer[out]
         for leaf in sorted(free):
-            if plan.slots[leaf].nbytes != plan.slots[out].nbytes or plan.slots[leaf].host:
-                continue
-            last = max(reads.get(leaf, [-1]))
-            if last < at or (last == at and _in_place(plan.steps[at], out, leaf)):
+            if _alike(plan.slots[leaf], plan.slots[out]) and _free(plan.steps, max(reads.get(leaf, [-1])), at, out, leaf):
                 pairs.append((out, leaf))
                 free.remove(leaf)
                 break
     return tuple(pairs)
+
+
+def _alike(leaf: Slot, out: Slot) -> bool:
+    """True if the elements of both lie at the same bytes."""
+    return leaf.nbytes == out.nbytes and leaf.dtype.size == out.dtype.size and not leaf.host
+
+
+def _free(steps: Sequence[Step], last: int, at: int, out: int, leaf: int) -> bool:
+    """True if the leaf, last read by step `last`, is needed no more when step `at` writes the output."""
+    return last < at or (last == at and _in_place(steps[at], out, leaf))
 
 
 def _in_place(step: Step, out: int, leaf: int) -> bool:
@@ -71,19 +79,20 @@ def _in_place(step: Step, out: int, leaf: int) -> bool:
     if isinstance(step, Call) or step.slots.count(leaf) != 1:
         return False
     names = {s: p.name for p, s in zip(step.kernel.params, step.slots, strict=True)}
-    if any(isinstance(s, Fold | Gather) for s in statements(step.kernel.body)):
+    body = list(statements(step.kernel.body))
+    if any(isinstance(s, Fold | Gather) for s in body):
         return False
-    index = _stored_at(step.kernel, names[out])
-    return index is not None and _read_at(step.kernel, names[leaf]) <= {index}
+    at = next((i for i, s in enumerate(body) if isinstance(s, Store) and s.param == names[out]), None)
+    if at is None:
+        return False
+    store, name = body[at], names[leaf]
+    return _read_at(body[: at + 1], name) <= {store.index} and not _read_at(body[at + 1 :], name)
 
 
-def _stored_at(kernel: Kernel, name: str) -> Node | None:
-    return next((s.index for s in statements(kernel.body) if isinstance(s, Store) and s.param == name), None)
-
-
-def _read_at(kernel: Kernel, name: str) -> set[Node]:
+def _read_at(body: Sequence[Statement], name: str) -> set[Node]:
+    """The indices at which statements load a parameter."""
     found: set[Node] = set()
-    for s in statements(kernel.body):
+    for s in body:
         values = (s.index, s.value) if isinstance(s, Store) else (s.value,) if hasattr(s, "value") else ()
         for n in toposort(values):
             if n.op.name == "load" and n["param"] == name and n.src:
@@ -104,6 +113,9 @@ def conflicts(plan: Plan) -> list[str]:
             apart = lives[s][1] < lives[t][0] or lives[t][1] < lives[s][0]
             if not apart and at < other + plan.slots[t].nbytes and other < at + plan.slots[s].nbytes:
                 found.append(f"slots {s} and {t} share bytes of the arena at steps {lives[s]} and {lives[t]}")
+    for out, leaf in plan.donated:
+        if leaf in lives and not _free(plan.steps, lives[leaf][1], lives[out][0], out, leaf):
+            found.append(f"slot {out} is written over slot {leaf} at step {lives[out][0]}, read until step {lives[leaf][1]}")
     return found
 
 

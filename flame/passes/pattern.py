@@ -160,10 +160,7 @@ class Rewriter:
                 return node
             if out in self.memo:
                 return self.memo[out]
-            fresh = [s for s in out.src if s not in self.memo and s.src]
-            if fresh:
-                out = rebuild(out, tuple([self(s) if s in fresh else s for s in out.src]))
-            node = out
+            node = rebuild(out, tuple([self(s) if s.src else s for s in out.src]))
         raise FlameError(f"rules do not settle on {start}; the last form was {node}: two rules undo each other")
 
     def step(self, node: Node) -> Node | None:

@@ -1,6 +1,7 @@
 """Algebra that holds for tensors and for index arithmetic alike; every value stays the same to the bit."""
 
 from dataclasses import replace
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -98,6 +99,22 @@ def mod_sum(node: Node, x: Node, y: Node, d: Node) -> Node | None:
     return None
 
 
+@lru_cache(1 << 14)
+def spelled(n: Node) -> str:
+    """A short expression as text: an order that is the same in every process."""
+    return f"{n.op.name}({','.join([*map(spelled, n.src), *(str(v) for _, v in n.attrs)])})"
+
+
+def in_order(node: Node, x: Node, y: Node) -> Node | None:
+    """A sum of indices has one form: the largest factors first, equal terms joined, the constant last."""
+    every: dict[Node, int] = {}
+    for n, factor in terms(node):
+        every[n] = every.get(n, 0) + factor
+    parts = [(n, f) for n, f in every.items() if f]
+    parts.sort(key=lambda t: (t[0].op.name == "const", -t[1], spelled(t[0])))
+    return total(parts)
+
+
 def whole(node: Node, x: Node, c: Node, y: Node | None = None) -> Node | None:
     """(x // c) * c + x % c is x again, alone or behind another term."""
     if c["value"] <= 0:
@@ -189,6 +206,7 @@ INTEGER = rules(
 
 # Index arithmetic: 64-bit integers that never overflow, with positive constant divisors.
 INDEX = rules(
+    (x + y, in_order),
     (x // 1, x),
     (x % 1, 0),
     ((x // c) * c + x % c, whole),

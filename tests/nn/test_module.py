@@ -162,7 +162,7 @@ def test_repr_is_pytorchs():
         "Sequential(\n"
         "  (0): Linear(in_features=2, out_features=3, bias=True)\n"
         "  (1): ModuleList(\n"
-        "    (0-1): 2 x LayerNorm((3,), eps=1e-05, elementwise_affine=True)\n"
+        "    (0-1): 2 x LayerNorm((3,), eps=1e-05, elementwise_affine=True, bias=True)\n"
         "    (2): Dropout(p=0.1, inplace=False)\n"
         "  )\n"
         ")"

@@ -24,11 +24,13 @@ def np_sgd(p, grads, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov
     return p
 
 
-def np_adam(p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False, decoupled=False):
+def np_adam(
+    p, grads, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False, maximize=False, decouple=False
+):
     m = v = most = np.zeros_like(p)
     for t, g in enumerate(grads, 1):
         g = -g if maximize else g
-        p, g = (p * (1 - lr * weight_decay), g) if decoupled else (p, g + weight_decay * p)
+        p, g = (p * (1 - lr * weight_decay), g) if decouple else (p, g + weight_decay * p)
         m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
         most = np.maximum(most, v)
         spread = np.sqrt(most if amsgrad else v) / math.sqrt(1 - betas[1] ** t) + eps
@@ -64,7 +66,7 @@ ADAM = [
     [
         *((optim.SGD, np_sgd, o) for o in SGD),
         *((optim.Adam, np_adam, o) for o in ADAM),
-        *((optim.AdamW, lambda *a, **k: np_adam(*a, decoupled=True, **{"weight_decay": 1e-2, **k}), o) for o in ADAM),
+        *((optim.AdamW, lambda *a, **k: np_adam(*a, decouple=True, **{"weight_decay": 1e-2, **k}), o) for o in ADAM),
     ],
 )
 def test_five_steps_are_the_formulas(make, reference, options, dtype):

@@ -34,8 +34,11 @@ def pair(name, options):
     flame.manual_seed(1)
     ours, theirs = model(nn), model(torch.nn)
     theirs.load_state_dict({k: torch.tensor(v.numpy()) for k, v in ours.state_dict().items()})
-    return ours, theirs, getattr(flame.optim, name)(ours.parameters(), **options), getattr(torch.optim, name)(
-        theirs.parameters(), **options
+    return (
+        ours,
+        theirs,
+        getattr(flame.optim, name)(ours.parameters(), **options),
+        getattr(torch.optim, name)(theirs.parameters(), **options),
     )
 
 

@@ -3,8 +3,10 @@
 import math
 
 from flame.errors import FlameError
-from flame.ops import where
-from flame.random import rand
+from flame.ir.dtype import DType
+from flame.ops import activation
+from flame.ops.elementwise import where
+from flame.ops.random import rand
 from flame.tensor import Tensor
 
 
@@ -23,7 +25,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     >>> leaky_relu(flame.tensor([-1.0, 2.0]), 0.5).numpy().tolist()
     [-0.5, 2.0]
     """
-    return input.leaky_relu(negative_slope)
+    return activation.leaky_relu(input, negative_slope)
 
 
 def silu(input: Tensor) -> Tensor:
@@ -32,22 +34,22 @@ def silu(input: Tensor) -> Tensor:
     >>> round(silu(flame.tensor(1.0)).item(), 4)
     0.7311
     """
-    return input.silu()
+    return activation.silu(input)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x · Φ(x) with the normal distribution's Φ (Hendrycks and Gimpel, arXiv:1606.08415). (*) → (*), floating.
 
     approximate="none" computes Φ with erf, "tanh" as (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2.
-    Raises FlameError for another word.
+    Raises DTypeError for another word.
 
     >>> round(gelu(flame.tensor(1.0)).item(), 4), round(gelu(flame.tensor(1.0), "tanh").item(), 4)
     (0.8413, 0.8412)
     """
-    return input.gelu(approximate)
+    return activation.gelu(input, approximate)
 
 
-def softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+def softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """exp(x) / Σ exp(x) along `dim`, shifted by the maximum so that it cannot overflow. (*) → (*), floating.
 
     `dtype` casts the input first. Raises IndexingError for a `dim` that the input has not.
@@ -55,10 +57,10 @@ def softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
     >>> softmax(flame.tensor([0.0, 0.0]), dim=0).numpy().tolist()
     [0.5, 0.5]
     """
-    return (input if dtype is None else input.to(dtype)).softmax(dim)
+    return activation.softmax(input, dim, dtype)
 
 
-def log_softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     """x − log Σ exp(x) along `dim`, without overflow or a logarithm of 0. (*) → (*), floating.
 
     `dtype` casts the input first. Raises IndexingError for a `dim` that the input has not.
@@ -66,7 +68,7 @@ def log_softmax(input: Tensor, dim: int, dtype=None) -> Tensor:
     >>> [round(v, 4) for v in log_softmax(flame.tensor([0.0, 0.0]), dim=0).numpy().tolist()]
     [-0.6931, -0.6931]
     """
-    return (input if dtype is None else input.to(dtype)).log_softmax(dim)
+    return activation.log_softmax(input, dim, dtype)
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -83,5 +85,5 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     if not training or p == 0:
         return input
     if p == 1:
-        return input * 0.0
-    return where(rand(*input.shape) >= p, input * (1 / (1 - p)), 0.0)
+        return input * 0.0  # nan and infinity become nan, as in PyTorch
+    return where(rand(input.shape, device=input.device) >= p, input * (1 / (1 - p)), 0.0)

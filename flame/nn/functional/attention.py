@@ -7,7 +7,8 @@ import math
 
 from flame.errors import FlameError, ShapeError
 from flame.nn.functional.activation import dropout
-from flame.ops import arange, where
+from flame.ops.create import arange
+from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 
@@ -25,8 +26,8 @@ def scaled_dot_product_attention(
 
     `scale` is 1/√E unless given. `attn_mask` broadcasts to (*, L, S): a boolean one is True where attention is
     allowed, a floating one is added. `is_causal` lets query i see keys 0 … i. A query that may see nothing gets zeros.
-    `dropout_p` drops weights always, training or not. `enable_gqa` repeats each head (dimension -3) of key and value for
-    as many heads of the query as share it (Ainslie et al., arXiv:2305.13245).
+    `dropout_p` drops weights always, training or not. `enable_gqa` repeats each head (dimension -3) of key and value
+    for as many heads of the query as share it (Ainslie et al., arXiv:2305.13245).
     Raises ShapeError when the shapes do not fit and FlameError for a mask together with is_causal.
 
     >>> q = k = v = flame.ones(1, 2, 4)
@@ -41,20 +42,19 @@ def scaled_dot_product_attention(
     return dropout(weight_BLS, dropout_p) @ value
 
 
-def attention_weights(
-    query_BLE: Tensor, key_BSE: Tensor, mask: Tensor | None, is_causal: bool, scale: float
-) -> Tensor:
+def attention_weights(query_BLE: Tensor, key_BSE: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
     """softmax(scale · Q Kᵀ + mask) of shape (B, L, S); a query that may see nothing has weights of zero."""
     score_BLS = (query_BLE * scale) @ key_BSE.transpose(-2, -1)
     if is_causal:
         rows, columns = score_BLS.shape[-2:]
-        mask = arange(rows).unsqueeze(-1) >= arange(columns)
+        place = arange(max(rows, columns), device=query_BLE.device)
+        mask = place[:rows].unsqueeze(-1) >= place[:columns]
     if mask is None:
         return score_BLS.softmax(-1)
     score_BLS = where(mask, score_BLS, -math.inf) if mask.dtype.name == "bool" else score_BLS + mask
     if is_causal:  # the first key is seen by every query
         return score_BLS.softmax(-1)
-    blind = score_BLS.max(-1, keepdim=True).values == -math.inf
+    blind = score_BLS.amax(-1, keepdim=True) == -math.inf
     return where(blind, 0.0, where(blind, 0.0, score_BLS).softmax(-1))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from flame.errors import DTypeError, ShapeError
-from flame.ops import where
+from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 HALF = ("float16", "bfloat16")  # statistics of these are computed in float32

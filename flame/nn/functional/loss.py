@@ -3,7 +3,8 @@
 import math
 
 from flame.errors import DTypeError, FlameError, ShapeError
-from flame.ops import arange, where
+from flame.ops.create import arange
+from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 
@@ -43,9 +44,9 @@ def cross_entropy(
 
     input (N, C), (C) or (N, C, d1, …), floating; target (N), () or (N, d1, …), integers in [0, C) → () or, for
     "none", the target's shape. Positions whose target is `ignore_index` cost nothing and do not count. `weight` (C)
-    scales each class; the mean then divides by the weights of the targets. A target outside [0, C) makes the loss nan. `label_smoothing` s mixes the target with
-    the uniform distribution: (1 − s) · cost of the target + s/C · Σ cost of all classes (Szegedy et al.,
-    arXiv:1512.00567).
+    scales each class; the mean then divides by the weights of the targets. A target outside [0, C) makes the loss nan.
+    `label_smoothing` s mixes the target with the uniform distribution: (1 − s) · cost of the target + s/C · Σ cost of
+    all classes (Szegedy et al., arXiv:1512.00567).
     Raises ShapeError, DTypeError (a floating target) or FlameError (reduction, label_smoothing out of [0, 1]).
 
     >>> round(cross_entropy(flame.tensor([[0.0, 0.0]]), flame.tensor([1])).item(), 4)
@@ -60,7 +61,7 @@ def cross_entropy(
     if weight is not None:
         cost = cost * weight
         scale = scale * weight.index_select(0, where(counted, target, 0).reshape(-1)).reshape(*target.shape)
-    chosen = arange(classes) == target.unsqueeze(-1)
+    chosen = arange(classes, device=input.device) == target.unsqueeze(-1)
     loss = where(chosen, cost, 0.0).sum(-1)
     if label_smoothing:
         loss = (1 - label_smoothing) * loss + (label_smoothing / classes) * cost.sum(-1)
