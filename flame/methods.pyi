@@ -18,24 +18,34 @@ class Methods:
     def T(self) -> Tensor: ...
     @property
     def mT(self) -> Tensor: ...
-    def __abs__(self) -> Tensor: ...
-    def __add__(self, other: Any) -> Tensor: ...
+    def __abs__(self) -> Tensor:
+        """Absolute value. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __add__(self, other: Any) -> Tensor:
+        """Sum. Elementwise, of broadcast shape, differentiable where the function is."""
     def __and__(self, other: Any) -> Tensor: ...
-    def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-    def __floordiv__(self, other: Any) -> Tensor: ...
-    def __ge__(self, other: Any) -> Tensor: ...
+    def __eq__(self, other: Any) -> Any: ...  # type: ignore[override]
+    def __floordiv__(self, other: Any) -> Tensor:
+        """Quotient, rounded down. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __ge__(self, other: Any) -> Tensor:
+        """True where the first is larger or equal. Elementwise, of broadcast shape, differentiable where the function is."""
     def __getitem__(self, key: Any) -> Tensor:
         """Integers, slices with steps, None, Ellipsis, and integer tensors or lists (one, or several that broadcast)."""
-    def __gt__(self, other: Any) -> Tensor: ...
+    def __gt__(self, other: Any) -> Tensor:
+        """True where the first is larger. Elementwise, of broadcast shape, differentiable where the function is."""
     def __invert__(self) -> Tensor: ...
     def __iter__(self) -> Any: ...
-    def __le__(self, other: Any) -> Tensor: ...
-    def __lt__(self, other: Any) -> Tensor: ...
+    def __le__(self, other: Any) -> Tensor:
+        """True where the first is smaller or equal. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __lt__(self, other: Any) -> Tensor:
+        """True where the first is smaller. Elementwise, of broadcast shape, differentiable where the function is."""
     def __matmul__(self, other: Tensor) -> Tensor: ...
-    def __mod__(self, other: Any) -> Tensor: ...
-    def __mul__(self, other: Any) -> Tensor: ...
-    def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
-    def __neg__(self) -> Tensor: ...
+    def __mod__(self, other: Any) -> Tensor:
+        """What floor division leaves; it has the sign of the divisor. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __mul__(self, other: Any) -> Tensor:
+        """Product. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __ne__(self, other: Any) -> Any: ...  # type: ignore[override]
+    def __neg__(self) -> Tensor:
+        """The negative. Elementwise, of broadcast shape, differentiable where the function is."""
     def __or__(self, other: Any) -> Tensor: ...
     def __pow__(self, other: Any) -> Tensor:
         """x ** 2 is x * x: a product instead of a logarithm and an exponential."""
@@ -49,8 +59,10 @@ class Methods:
     def __rsub__(self, other: Any) -> Tensor: ...
     def __rtruediv__(self, other: Any) -> Tensor: ...
     def __rxor__(self, other: Any) -> Tensor: ...
-    def __sub__(self, other: Any) -> Tensor: ...
-    def __truediv__(self, other: Any) -> Tensor: ...
+    def __sub__(self, other: Any) -> Tensor:
+        """Difference. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __truediv__(self, other: Any) -> Tensor:
+        """Quotient; integers are divided as float32. Elementwise, of broadcast shape, differentiable where the function is."""
     def __xor__(self, other: Any) -> Tensor: ...
     def abs(self) -> Tensor:
         """Absolute value. Elementwise, of broadcast shape, differentiable where the function is."""
@@ -80,7 +92,7 @@ class Methods:
         """As `expand`."""
     def byte(self) -> Tensor:
         """The same values as uint8."""
-    def ceil(self) -> Tensor:
+    def ceil(self, *other: Any) -> Tensor:
         """Smallest whole number above. Elementwise, of broadcast shape, differentiable where the function is."""
     def char(self) -> Tensor:
         """The same values as int8."""
@@ -134,7 +146,7 @@ class Methods:
         """Dimensions read backwards."""
     def float(self) -> Tensor:
         """The same values as float32."""
-    def floor(self) -> Tensor:
+    def floor(self, *other: Any) -> Tensor:
         """Largest whole number below. Elementwise, of broadcast shape, differentiable where the function is."""
     def floor_divide(self, other: Any) -> Tensor:
         """Quotient, rounded down. Elementwise, of broadcast shape, differentiable where the function is."""
@@ -185,7 +197,7 @@ class Methods:
     def masked_fill_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`masked_fill` in place: this handle takes the result; tensors made from it before keep their values."""
     def matmul(self, other: Tensor) -> Tensor:
-        """(…, m, k) by (…, k, n) to (…, m, n); leading dimensions broadcast; a 1-d operand is a row on the left, a column on"""
+        """(…, m, k) by (…, k, n) to (…, m, n); leading dimensions broadcast; a 1-d operand is a row on the left, a column on the right, and its dimension leaves the result. Half precisions are summed in float32."""
     def max(self, dim: Any = ..., keepdim: _bool = ...) -> Any:
         """The largest value; with `dim`, (values, indices) along it; with a tensor, the elementwise maximum."""
     def maximum(self, other: Any) -> Tensor:
@@ -216,7 +228,7 @@ class Methods:
         """0 everywhere, in the dtype and on the device of this tensor."""
     def permute(self, *dims: Any) -> Tensor:
         """Dimensions in another order."""
-    def pow(self, other: Any) -> Tensor:
+    def pow(self, *other: Any) -> Tensor:
         """a to the power of b. Elementwise, of broadcast shape, differentiable where the function is."""
     def reciprocal(self) -> Tensor:
         """1 / x."""
@@ -230,7 +242,7 @@ class Methods:
         """The whole tensor repeated along each dimension."""
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in row-major order under another shape; one size may be -1."""
-    def round(self) -> Tensor:
+    def round(self, *other: Any) -> Tensor:
         """Nearest whole number, halves to even. Elementwise, of broadcast shape, differentiable where the function is."""
     def rsqrt(self) -> Tensor:
         """1 / sqrt(x). Elementwise, of broadcast shape, differentiable where the function is."""
@@ -276,7 +288,7 @@ class Methods:
         """The lower triangle of the last two dimensions; zeros above it."""
     def triu(self, diagonal: _int = ...) -> Tensor:
         """The upper triangle of the last two dimensions; zeros below it."""
-    def trunc(self) -> Tensor:
+    def trunc(self, *other: Any) -> Tensor:
         """Whole number next towards 0. Elementwise, of broadcast shape, differentiable where the function is."""
     def type_as(self, other: Tensor) -> Tensor:
         """The same values in the dtype of another tensor."""

@@ -407,7 +407,9 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     line = user_line()
     old = {t.node for t in targets}
     fresh = {new.node for _, new in pairs}
-    waiting = [t for t in _live if t.node not in fresh and t.device is device and _reads(t.node, old)]
+    pending = [t for t in _live if t.node not in fresh and t.device is device]
+    readers = _readers_of(old, [t.node for t in pending])
+    waiting = [t for t in pending if t.node in readers]
     roots = [*(new.node for _, new in pairs), *(t.node for t in waiting)]
     mine = {id(t) for t in targets}
     elsewhere = {t.node for t in _holding if id(t) not in mine}
@@ -420,8 +422,13 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         source._settle()
 
 
-def _reads(root: Node, leaves: Collection[Node]) -> bool:
-    return any(n in leaves for n in toposort([root], values.COMPUTED))
+def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
+    """Every pending node below the roots that is one of the leaves or reads one, in one walk."""
+    found: set[Node] = set()
+    for n in toposort(roots, values.COMPUTED):
+        if n in leaves or any(s in found for s in n.src):
+            found.add(n)
+    return found
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------

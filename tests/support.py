@@ -94,7 +94,7 @@ def run_cuda_on_numpy(
     memory = _memory(plan, [values[n] for n in leaves(program)])
     for step in plan.steps:
         if isinstance(step, Call):
-            memory[step.out][...] = step.spec.numpy(*[memory[i] for i in step.inputs])
+            memory[step.out][...] = step.spec.numpy(*[memory[i] for i in step.inputs]).reshape(-1)
         else:
             code = program.codes[step.kernel]
             args = [memory[i] for i in step.slots]

@@ -128,8 +128,7 @@ def sample(n: Node, seed: int, finite: bool, positive: bool = False) -> np.ndarr
 
 def values_of(c: Case, seed: int) -> dict[Node, np.ndarray]:
     """Values for a case; finite ones where the operator multiplies matrices, or makes integers of floats."""
-    result = c.roots[0].dtype
-    into_integer = result.category == dt.INT and any(d.is_float for d in c.dtypes)
-    unsigned = into_integer and result.name.startswith("u")  # a negative float has no unsigned integer
+    into_integer = any(r.dtype.category == dt.INT for r in c.roots) and any(d.is_float for d in c.dtypes)
+    unsigned = into_integer and any(r.dtype is dt.uint8 for r in c.roots)  # no unsigned integer is a negative float
     finite = into_integer or c.op.kind is Kind.CONTRACT
     return {n: sample(n, seed + i, finite, unsigned) for i, n in enumerate(c.leaves)}

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BEFORE = "for _name, _numpy, _doc in ("  # the end of the elementwise part of the table
 
-CHECK = '''
+CHECK = """
 import numpy as np
 import flame
 from flame import compiler
@@ -37,7 +37,7 @@ np.testing.assert_allclose(x.grad.numpy(), [1 / 9, 1 / 2.25, 1 / 16], rtol=1e-6)
 assert "absolute" in next(iter(compiler.compile_graph(programs[0].roots, CUDA).codes.values())).source
 assert flame.softsign.__doc__.startswith("x / (1 + |x|).")
 print("the operator works")
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from flame import stages
 from flame.cli import dump as dumping
 from flame.cli import export, info, main
 from flame.config import KNOBS, STAGES, config
@@ -81,7 +82,7 @@ def marked(names: tuple[str, ...]) -> list:
 @pytest.mark.parametrize("stage", marked(STAGES))
 def test_a_stage_as_text(programs: list[dumping.Program], stage: str):
     (program,) = [dumping.aimed(each, stage, None) for each in programs]
-    text = dumping.text(program, stage)
+    text = stages.text(program, stage)
     (code,) = program.codes.values()
     expected = {
         "graph": ["exp(%0)", "return %"],
@@ -130,9 +131,9 @@ def test_a_plan_joins_slots_by_steps(programs: list[dumping.Program]):
 
 
 def test_the_other_target_needs_no_device(programs: list[dumping.Program]):
-    text = dumping.text(dumping.aimed(programs[0], "source", "cuda"), "source")
+    text = stages.text(dumping.aimed(programs[0], "source", "cuda"), "source")
     assert "prelude_cuda" in text
-    assert "prelude_cpu" in dumping.text(dumping.aimed(programs[0], "source", "cpu"), "source")
+    assert "prelude_cpu" in stages.text(dumping.aimed(programs[0], "source", "cpu"), "source")
 
 
 # --- running files ----------------------------------------------------------------------------------------------------
@@ -211,6 +212,27 @@ def test_wrong_usage_ends_with_status_2(arguments: list[str], capsys: pytest.Cap
         main(arguments)
     assert stop.value.code == 2
     assert "usage: flame" in capsys.readouterr().err
+
+
+# --- FLAME_SHOW -------------------------------------------------------------------------------------------------------
+def test_stages_are_announced_in_their_order(programs: list[dumping.Program], capsys: pytest.CaptureFixture[str]):
+    with config(show="source, graph"):
+        stages.announce(programs[0], "user.py:3")
+    told = capsys.readouterr().err
+    assert 0 <= told.index("# graph for user.py:3\n") < told.index("# source for user.py:3\n")
+    assert "# plan" not in told
+    stages.announce(programs[0])
+    assert capsys.readouterr().err == ""
+
+
+def test_the_environment_shows_stages_while_a_script_runs(script: Path):
+    code = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    home = str(Path(__file__).resolve().parent.parent)
+    shown = {**os.environ, "PYTHONPATH": home, "FLAME_SHOW": "plan,source"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=shown)
+    assert done.stdout == "the script speaks\n", done.stderr
+    assert "# plan" in done.stderr
+    assert "\ndef " in done.stderr
 
 
 # --- info and cache ---------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flame import config as module
-from flame.config import KNOBS, config, load_environment
+from flame.config import KNOBS, PROCESS, config, load_environment
 from flame.errors import ConfigError
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "config.md"
@@ -17,9 +16,9 @@ DOCS = Path(__file__).resolve().parent.parent / "docs" / "config.md"
 
 @pytest.fixture(autouse=True)
 def process_values_restored():
-    saved = dict(module.PROCESS)
+    saved = dict(PROCESS)
     yield
-    module.PROCESS.update(saved)
+    PROCESS.update(saved)
 
 
 def import_with(**environment: str) -> subprocess.CompletedProcess[str]:

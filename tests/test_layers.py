@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent / "flame"
 GROUND = frozenset({"errors", "config"})
 THREE = frozenset({"passes", "codegen", "runtime"})
 DOOR = frozenset({"ir", "compiler", "tensor"})  # what builds on tensors may know of what lies below it
-CORRIDOR = frozenset({"compiler", "validate", "values"})
+CORRIDOR = frozenset({"compiler", "stages", "validate", "values"})
 ARRAYS = frozenset({"numpy", "ml_dtypes"})
 CUDA = frozenset({"cuda", "nvmath"})
 
@@ -48,8 +48,9 @@ HOUSE = {
     ),
     # the corridor
     "compiler": Room(GROUND | THREE | {"ir"}, frozenset({"numpy"})),
+    "stages": Room(GROUND | {"ir", "runtime", "compiler"}),
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
-    "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate"}, frozenset({"numpy"})),
+    "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
     "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
     # the front door, and the functions on tensors in families
     "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime", "methods"}, ARRAYS),

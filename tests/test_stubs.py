@@ -60,10 +60,10 @@ def method(name: str, function: Any) -> str:
         parts.append(parameter(it, number == 0))
     given = signature.return_annotation
     result = "Tensor" if given is inspect.Signature.empty else annotation(given)
-    doc = (function.__doc__ or "").strip().splitlines()
+    doc = " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].split())
     ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
     head = f"    def {name}({', '.join(parts)}) -> {result}:"
-    return f'{head}\n        """{doc[0]}"""' if doc else f"{head} ...{ignore}"
+    return f'{head}\n        """{doc}"""' if doc else f"{head} ...{ignore}"
 
 
 def stub() -> str:

@@ -13,13 +13,11 @@ from typing import Any
 
 import networkx as nx
 
-from flame import compiler
+from flame import compiler, stages
 from flame.cli import export
 from flame.errors import FlameError
-from flame.ir import show
 from flame.ir.origins import origins
 from flame.ir.target import CPU, CUDA
-from flame.runtime.cuda_compile import ptx_cuda
 from flame.tensor import Tensor, realize
 
 FORMATS = ("text", "dot", "json", "svg")
@@ -41,7 +39,9 @@ def dump(where: str, arguments: list[str], stage: str, form: str, target: str | 
         )
     titles = [f"program {number} of {len(programs)}" for number in range(1, len(programs) + 1)]
     if form == "text":
-        return "\n\n".join(f"# {title}\n{text(each, stage)}" for title, each in zip(titles, programs, strict=True))
+        return "\n\n".join(
+            f"# {title}\n{stages.text(each, stage)}" for title, each in zip(titles, programs, strict=True)
+        )
     drawn = {title: graph(each, stage) for title, each in zip(titles, programs, strict=True)}
     return {"dot": export.to_dot, "json": export.to_json, "svg": export.to_svg}[form](drawn)
 
@@ -163,21 +163,6 @@ def aimed(program: Program, stage: str, target: str | None) -> Program:
     return program if wanted == program.target.name else compiler.compile_graph(program.roots, TARGETS[wanted])
 
 
-def text(program: Program, stage: str) -> str:
-    """The stage as the text that golden files and FLAME_SHOW use."""
-    match stage:
-        case "graph":
-            return show.graph(*program.roots, origins=origins)
-        case "optimized":
-            return show.graph(*program.optimized, origins=origins)
-        case "kernels":
-            return "\n\n".join(show.kernel(kernel) for kernel in program.codes)
-        case "plan":
-            return show.plan(program.plan)
-        case _:
-            return "\n\n".join(texts(program, stage).values())
-
-
 def graph(program: Program, stage: str) -> nx.DiGraph:
     """The stage as a networkx graph."""
     match stage:
@@ -190,15 +175,4 @@ def graph(program: Program, stage: str) -> nx.DiGraph:
         case "plan":
             return export.of_plan(program.plan)
         case _:
-            return export.of_texts(texts(program, stage))
-
-
-def texts(program: Program, stage: str) -> dict[str, str]:
-    """The source or the PTX of each kernel, by its name."""
-    if stage == "source":
-        return {code.name: code.source.strip() for code in program.codes.values()}
-    cc = program.target.cc
-    return {
-        code.name: ptx_cuda(code.source, code.name, code.signature, (("cc", cc), ("threads", code.threads))).strip()
-        for code in program.codes.values()
-    }
+            return export.of_texts(stages.texts(program, stage))

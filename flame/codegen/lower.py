@@ -65,7 +65,7 @@ class _Lowering:
             assert at is not None
             at = tuple(map(self.simple, at))
             index = self.simple(flatten(at, n.shape))
-            stores.append((Store(f"out{i}", index, self.element(n, at)), prod(n.shape)))
+            stores.append((Store(f"out{i}", index, _unrounded(self.element(n, at))), prod(n.shape)))
         outer = self.rows(stores) if self.space.row else self.spread(stores)
         outs = (Param(f"out{i}", n.dtype, True) for i, n in enumerate(self.group.results))
         name = "_".join(dict.fromkeys(n.op.name for n in self.group.results))[:32]
@@ -199,6 +199,12 @@ class _Lowering:
         self.levels[acc] = self.level(value)
         self.folds.append((self.levels[acc], acc, cast(value, acc.dtype), n))
         return cast(acc, n.dtype)
+
+
+def _unrounded(value: Node) -> Node:
+    """A store rounds to its own precision: rounding before it is work done twice."""
+    rounds = value.op.name == "cast" and value.dtype.register is not value.dtype
+    return value.src[0] if rounds and value.src[0].dtype is value.dtype.register else value
 
 
 def _combine(n: Node) -> str:

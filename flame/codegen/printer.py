@@ -10,7 +10,6 @@ from flame.codegen.spell import Speller, combine, number, tree
 from flame.ir import loop
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
-from flame.ir.index import contiguous
 from flame.ir.loop import Kernel, Role, scalars
 from flame.ir.op import OPS, Kind
 
@@ -51,7 +50,7 @@ class _Kernel:
         self.target, self.k, self.at = target, k, k.layout
         self.lines: list[str] = []
         self.pad = 1
-        self.speller = Speller(k, self.emit)
+        self.speller = Speller(k, self.emit, wide=not target.lanes_are_loops)
         self.text = self.speller.text
 
     def source(self) -> str:
@@ -100,7 +99,7 @@ class _Kernel:
         self.hoist(s.body)
         looped = self.target.lanes_are_loops or not self.at.kept
         if self.target.lanes_are_loops:
-            self.emit(f"for r0 in range({s.extent}):")
+            self.emit(f"for r0 in range({s.extent}):" if self.at.span == 1 else f"for r0 in range(0, {s.extent}, {self.at.span}):")
         elif looped:
             self.emit(f"for c in range(0, {s.extent}, {self.at.span}):")
         self.pad += looped
@@ -211,7 +210,7 @@ class _Kernel:
         for i in range(self.at.items):
             ok = sp.guards.get(i, "")
             values = [self.text(s.value, i, j) for j in range(v)]
-            if v > 1 and contiguous(s.index, sp.row, v):
+            if sp.side_by_side(s.index):
                 self.write(s.param, dtype, self.text(s.index, i, 0), values, ok)
             else:
                 for j, value in enumerate(values):

@@ -13,6 +13,7 @@ WARP = 32
 ROW_IN_WARP = 4  # vectors per lane up to which one warp takes a whole row
 SECTOR = 8  # float32 values that one memory transaction brings at least
 REGISTERS = 96  # values of one row that a lane may hold
+LINE = (16, 8, 4, 2)  # elements that one lane folds side by side
 MOST_ITEMS = 16  # elements of a column that a lane holds
 
 
@@ -28,7 +29,7 @@ def lay_out(plan: Plan, target: Target) -> Plan:
 def layout(k: Kernel, target: Target) -> Layout:
     """The default layout of a kernel on a target."""
     if target.max_lanes == 1:
-        return Layout()
+        return _one_lane(k)
     row = next((s for s in statements(k.body) if isinstance(s, Loop) and s.role in (Role.ROW, Role.SPREAD)), None)
     if row is None:
         return Layout(lanes=WARP)
@@ -42,6 +43,14 @@ def layout(k: Kernel, target: Target) -> Layout:
         return Layout(lanes, SECTOR, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
     streams = sum(_streams(at, row) for _, at in loads)
     return _row(row.extent // v, v, len(loads), max(1, streams))
+
+
+def _one_lane(k: Kernel) -> Layout:
+    """Elements that fold their own column stand side by side: each round reads a whole line of memory."""
+    for s in statements(k.body):
+        if isinstance(s, Loop) and s.role is Role.ROW and any(isinstance(x, Loop) for x in s.body):
+            return Layout(vector=next((v for v in LINE if s.extent % v == 0), 1))
+    return Layout()
 
 
 def _streams(at: Any, row: Loop) -> bool:

@@ -21,8 +21,8 @@ Name = tuple[Node, int, int]  # a value, of which item, of which element of its 
 class Speller:
     """Names and expressions in the scopes we are in."""
 
-    def __init__(self, kernel: "Kernel", emit: Callable[[str], None]):
-        self.emit, self.at = emit, kernel.layout
+    def __init__(self, kernel: "Kernel", emit: Callable[[str], None], wide: bool):
+        self.emit, self.at, self.wide = emit, kernel.layout, wide
         self.types = {p.name: p.dtype for p in kernel.params}
         self.values = {p.name for p in kernel.params if p.by_value}
         self.names: dict[Name, str] = {}
@@ -144,8 +144,7 @@ class Speller:
         dtype, width, d = self.types[param], self.at.vector, self.depends(n)
         ok = self.condition(n, i, v, self.guards.get(i) if self.row is not None and d else self.row_guard)
         index = n.src[0]
-        wide = width > 1 and d == 2 and self.row is not None and contiguous(index, self.row, width)
-        wide = wide and all(self.depends(c) < 2 for c in n.src[1:])
+        wide = d == 2 and self.side_by_side(index) and all(self.depends(c) < 2 for c in n.src[1:])
         name = f"load{width if wide else 1}_{dtype}{'_if' if ok else ''}"
         tail = f", {ok}" if ok else ""
         if not wide:
@@ -155,6 +154,11 @@ class Speller:
         for j in range(width):
             self.names[n, i, j] = f"{pack}[{j}]"
         return self.names[key]
+
+    def side_by_side(self, index: Node) -> bool:
+        """True if one wide access brings all elements of an item."""
+        width = self.at.vector
+        return self.wide and width > 1 and self.row is not None and contiguous(index, self.row, width)
 
     def condition(self, n: Node, i: int, v: int, guard: str | None) -> str | None:
         """Under what condition the load may touch memory: its own, and that of its item."""

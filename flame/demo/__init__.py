@@ -83,6 +83,7 @@ def run(steps: int, out: Path, seed: int, console: Console) -> dict[str, Any]:
         "start_seconds": begun - start,
         "train_seconds": history.seconds,
         "first_step_seconds": history.first_step,
+        "compile_seconds": device.compile_seconds,
         "images_per_second": history.images_per_second,
         "final_loss": float(np.mean(history.losses[-20:])),
         "samples": len(tokens),

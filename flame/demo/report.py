@@ -75,9 +75,9 @@ def page(report: dict[str, Any]) -> str:
         ("training", f"{report['steps']} steps of {report['batch']} images, {report['train_seconds']:.1f} s"),
         ("speed", f"{report['images_per_second']:,.0f} images/s"),
         ("final loss", f"{report['final_loss']:.4f}"),
-        ("start to first finished step", f"{report['start_seconds']:.1f} s, of it compilation "
-                                         f"{report['first_step_compile_seconds']:.1f} s"),
-        ("compilation in all", f"{report['compile_seconds']:.1f} s, {report['compiled']['kernels']} different kernels"),
+        ("start to the first finished step", f"{report['start_seconds']:.1f} s"),
+        ("compilation in all", f"{report['compile_seconds']:.1f} s for {report['compiled']['kernels']} kernels, "
+                               f"{report['compiled']['planning_seconds']:.1f} s for {report['compiled']['programs']} plans"),
         ("peak memory", f"{report['peak_bytes'] / 2**20:.1f} MiB"),
         ("sampling", f"{report['samples']} images, {report['sample_seconds']:.1f} s"),
         ("recognised as the digit asked for", f"{report['recognised']:.1%}"),

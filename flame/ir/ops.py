@@ -59,17 +59,22 @@ def nothing(g: Node, y: Node, *src: Node) -> Grads:
     return (None,) * len(src)
 
 
+def level(g: Node, y: Node, a: Node) -> Grads:
+    """Steps: the gradient is 0, and there is one."""
+    return (like(g, 0),)
+
+
 def only(condition: Node, g: Node) -> Node:
     """`g` where the condition holds, else 0."""
     return where(condition, g, like(g, 0))
 
 
-def share(wins: str) -> Callable[..., Grads]:
-    """The larger (or smaller) operand gets the gradient; equal ones half of it each, as in PyTorch."""
+def share(loses: str) -> Callable[..., Grads]:
+    """The larger (or smaller) operand gets the gradient; equal ones half of it each; beside nan both, as in PyTorch."""
 
     def grad(g: Node, y: Node, a: Node, b: Node) -> Grads:
         half = where(apply("eq", a, b), g * 0.5, g)
-        return only(apply(wins, a, b), half), only(apply(wins, b, a), half)
+        return where(apply(loses, a, b), like(g, 0), half), where(apply(loses, b, a), like(g, 0), half)
 
     return grad
 
@@ -114,8 +119,8 @@ elementwise(
     domain=(0.5, 2),
     doc="a to the power of b.",
 )
-elementwise("maximum", "maximum({0}, {1})", np.maximum, share("ge"), dtype=rules.keep, doc="The larger; nan wins.")
-elementwise("minimum", "minimum({0}, {1})", np.minimum, share("le"), dtype=rules.keep, doc="The smaller; nan wins.")
+elementwise("maximum", "maximum({0}, {1})", np.maximum, share("lt"), dtype=rules.keep, doc="The larger; nan wins.")
+elementwise("minimum", "minimum({0}, {1})", np.minimum, share("gt"), dtype=rules.keep, doc="The smaller; nan wins.")
 elementwise(
     "relu",
     "maximum({0}, {T}(0))",
@@ -188,7 +193,7 @@ for _name, _numpy, _doc in (
     ("round", np.round, "Nearest whole number, halves to even."),
     ("trunc", np.trunc, "Whole number next towards 0."),
 ):
-    elementwise(_name, f"{_name}({{0}})", _numpy, nothing, dtype=rules.floating, doc=_doc)
+    elementwise(_name, f"{_name}({{0}})", _numpy, level, dtype=rules.floating, doc=_doc)
 
 elementwise(
     "cast",
@@ -353,7 +358,7 @@ movement(
 )
 movement(
     "flip",
-    lambda shape, axes: rules.reduced(shape, axes=axes) and shape or shape,
+    lambda shape, axes: (rules.reduced(shape, axes=axes) and shape) or shape,
     lambda a, axes: np.flip(a, axes),
     lambda at, shape, axes: (tuple(const(shape[a] - 1) - i if a in axes else i for a, i in enumerate(at)), None),
     lambda g, y, a: (apply("flip", g, axes=y["axes"]),),
@@ -430,10 +435,13 @@ reduction(
 
 
 # --- where to read is a value -----------------------------------------------------------------------------------------
+def inside(position: Node, size: int) -> Node:
+    """Positions outside an axis mean its first or last element: nothing outside the tensor is ever touched."""
+    return binary("minimum", binary("maximum", cast(position, dt.int64), const(0)), const(size - 1))
+
+
 def gather_index(at: Index, position: Node, shape: Shape, axis: int) -> Index:
-    """Positions outside the axis read its first or last element: nothing outside the tensor is ever touched."""
-    last = const(shape[axis] - 1)
-    safe = binary("minimum", binary("maximum", cast(position, dt.int64), const(0)), last)
+    safe = inside(position, shape[axis])
     return tuple(safe if a == axis else i for a, i in enumerate(at))
 
 
@@ -442,7 +450,7 @@ define(
     Kind.GATHER,
     shape=rules.gathered,
     dtype=rules.first_by_index,
-    numpy=lambda a, index, axis: np.take_along_axis(a, np.clip(index, 0, a.shape[axis] - 1).astype(np.int64), axis),
+    numpy=lambda a, index, axis: np.take_along_axis(a, np.clip(index.astype(np.int64), 0, a.shape[axis] - 1), axis),
     index=gather_index,
     grad=lambda g, y, a, index: (
         apply("scatter_add", index, g, axis=y["axis"], size=a.shape[y["axis"]]),
@@ -494,7 +502,7 @@ def scatter_numpy(index: Any, value: Any, axis: int, size: int) -> Any:
     shape = tuple(size if a == axis else n for a, n in enumerate(value.shape))
     out = np.zeros(shape, np.float32 if value.dtype.itemsize == 2 else value.dtype)
     at = list(np.indices(index.shape))
-    at[axis] = np.clip(index, 0, size - 1)
+    at[axis] = np.clip(index.astype(np.int64), 0, size - 1)
     np.add.at(out, tuple(at), value)
     return out.astype(value.dtype)
 
@@ -503,13 +511,14 @@ def scatter_by_product(node: Node) -> Node:
     """One-hot rows times values where one index serves whole rows; else a sum over the elements that match."""
     index, value = node.src
     axis, size, count = node["axis"], node["size"], value.shape[node["axis"]]
-    hot = apply("eq", *(expand(x, (size, count)) for x in (reshape(cast_iota(size), (size, 1)), row_index(index, axis))))
     if axis == 0 and len(value.shape) == 2 and value.dtype.is_float and shared_index(index, axis):
+        rows = (reshape(cast_iota(size), (size, 1)), inside(row_index(index, axis), size))
+        hot = apply("eq", *(expand(x, (size, count)) for x in rows))
         return apply("matmul", cast(hot, value.dtype), value)
     lead, rest = value.shape[:axis], value.shape[axis + 1 :]
     full = (*lead, size, count, *rest)
     place = expand(reshape(cast_iota(size), (size, 1, *(1,) * len(rest))), full)
-    here = expand(reshape(cast(index, dt.int64), (*lead, 1, count, *rest)), full)
+    here = expand(reshape(inside(index, size), (*lead, 1, count, *rest)), full)
     picked = only(apply("eq", place, here), expand(reshape(value, (*lead, 1, count, *rest)), full))
     return apply("sum", picked, axes=(axis + 1,))
 
@@ -529,7 +538,7 @@ def row_index(index: Node, axis: int) -> Node:
     """The index along its axis, at the first position of all others."""
     stop = tuple(n if a == axis else min(n, 1) for a, n in enumerate(index.shape))
     first = apply("slice", index, start=(0,) * len(stop), stop=stop, step=(1,) * len(stop))
-    return reshape(cast(first, dt.int64), (1, index.shape[axis]))
+    return reshape(first, (1, index.shape[axis]))
 
 
 define(

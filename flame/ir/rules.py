@@ -92,6 +92,8 @@ def reduced_some(shape: Shape, *, axes: tuple[int, ...]) -> Shape:
 
 def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     reduced(index, axes=(axis,))
+    if len(shape) == len(index) and shape[axis] == 0 and prod(index):
+        raise ShapeError(f"axis {axis} of {shape} has no element; an index of shape {index} has nothing to read there")
     if len(shape) != len(index) or any(m != n for a, (m, n) in enumerate(zip(shape, index, strict=True)) if a != axis):
         raise ShapeError(f"index of shape {index} does not fit {shape}: all axes but {axis} must agree")
     return index
@@ -158,7 +160,7 @@ def first_by_index(a: DType, index: DType, **_: Any) -> DType:
 
 
 def last_by_index(index: DType, a: DType, **_: Any) -> DType:
-    return first_by_index(a, index)
+    return numeric(first_by_index(a, index))
 
 
 def integers(*dtypes: DType, **_: Any) -> DType:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from flame.errors import DTypeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
@@ -11,7 +13,7 @@ from flame.ir import rules
 from flame.ir.dtype import DType
 from flame.ir.node import Node, apply
 from flame.ir.op import OPS, Kind, Op
-from flame.ops.method import meet, method, operands
+from flame.ops.method import NUMBERS, constant, meet, method, operands
 from flame.tensor import Tensor, new
 
 ON_BOOL = {"add": "logical_or", "mul": "logical_and"}  # what PyTorch computes with truth values
@@ -21,11 +23,10 @@ TABLE: dict[str, Callable[..., Tensor]] = {}  # the functions made from the oper
 def apply_op(op: Op, *given: Any) -> Tensor:
     """An elementwise operator of the table on tensors and numbers: promoted, broadcast, computed when read."""
     nodes, device, dtype, tensors = operands(op.name, *given)
-    if op.dtype is rules.floating and not dtype.is_float:
-        dtype = dt.float32
     if op.dtype is rules.logical:
-        nodes = [truth(n) for n in nodes]
-        dtype = dt.boolean
+        nodes, dtype = [truth(n) for n in nodes], dt.boolean
+    elif op.dtype is rules.floating and not dtype.is_float:
+        dtype = dt.float32
     elif dtype is dt.boolean and op.name in ON_BOOL:
         op = OPS[ON_BOOL[op.name]]
     return new(apply(op, *meet(nodes, dtype)), device, *tensors)
@@ -40,20 +41,52 @@ def arity(op: Op) -> int:
     return 1 + max(int(i) for i in re.findall(r"\{(\d)\}", op.scalar))
 
 
+def _ready(input: Tensor, other: Any) -> Node | None:
+    """The operand that meets `input` without promotion or broadcast: the usual case, and the fast one."""
+    n = input.node
+    if n.dtype.category != dt.FLOAT:
+        return None
+    if isinstance(other, Tensor):
+        m = other.node
+        return m if m.dtype is n.dtype and m.shape == n.shape and other.device is input.device else None
+    return nd.expand(constant(other, n.dtype), n.shape) if other.__class__ is float else None
+
+
 def _function(op: Op) -> Callable[..., Tensor]:
     """The public function of an operator of one or two operands."""
-    if arity(op) == 1:
+    logical = op.dtype is rules.logical
 
-        def function(input: Tensor) -> Tensor:
-            return apply_op(op, input)
-    else:
+    def one(input: Tensor) -> Tensor:
+        return apply_op(op, input)
 
-        def function(input: Any, other: Any) -> Tensor:
+    def two(input: Any, other: Any) -> Tensor:
+        met = _ready(input, other) if isinstance(input, Tensor) and not logical else None
+        if met is None:
             return apply_op(op, input, other)
+        if isinstance(other, Tensor):
+            return new(apply(op, input.node, met), input.device, input, other)
+        return new(apply(op, input.node, met), input.device, input)
 
+    function = one if arity(op) == 1 else two
     function.__name__ = function.__qualname__ = op.name
     function.__doc__ = f"{op.doc} Elementwise, of broadcast shape, differentiable where the function is."
     return function
+
+
+def _on_integers(name: str, instead: Callable[..., Tensor]) -> None:
+    """A function of the table that means something else where all operands are integers."""
+    floating = TABLE[name]
+
+    def function(input: Any, *other: Any) -> Tensor:
+        return instead(input, *other) if _integers(input, *other) else floating(input, *other)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = floating.__doc__
+    TABLE[name] = method(function)
+
+
+def _integers(*given: Any) -> bool:
+    return not any(g.dtype.is_float if isinstance(g, Tensor) else isinstance(g, (float, np.floating)) for g in given)
 
 
 for _op in OPS.values():
@@ -61,9 +94,47 @@ for _op in OPS.values():
         TABLE[_op.name] = method(_function(_op))
 
 
+def _same(input: Tensor) -> Tensor:
+    if input.dtype is dt.boolean:
+        raise DTypeError("cannot round bool; cast it first, e.g. .int()")
+    return new(input.node, input.device)
+
+
+def _integer_power(input: Any, exponent: Any) -> Tensor:
+    """Repeated squaring, exact modulo the width of the dtype; for exponents from 0 to 63 (0 for negative ones)."""
+    nodes, device, dtype, tensors = operands("pow", input, exponent)
+    if dtype is dt.boolean:
+        raise DTypeError("pow: needs numbers, got bool operands; cast one of them first, e.g. .int()")
+    base, power = (to_dtype(new(n, device), dtype) for n in nodes)
+    if not isinstance(exponent, Tensor):
+        if exponent < 0:
+            raise DTypeError(f"pow: integers have no power {exponent}; cast to float first, e.g. x.float() ** {exponent}")
+        return _power(base, int(exponent))
+    out = (power >= 0).to(dtype)
+    for bit in range(6):
+        out = where((power // 2**bit % 2).ne(0), out * _power(base, 2**bit), out)
+    return out
+
+
+def _power(base: Tensor, exponent: int) -> Tensor:
+    out: Tensor | None = None
+    while exponent:
+        if exponent % 2:
+            out = base if out is None else out * base
+        base, exponent = base * base, exponent // 2
+    return new(nd.like(base.node, 1), base.device) if out is None else new(out.node, out.device)
+
+
+for _name in ("floor", "ceil", "round", "trunc"):
+    _on_integers(_name, _same)
+_on_integers("pow", _integer_power)
+
+
 # --- made of others ---------------------------------------------------------------------------------------------------
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """`input` where the condition is true, else `other`; all three broadcast. A condition that is no bool raises."""
+    if not isinstance(condition, Tensor):
+        raise DTypeError(f"where: the condition must be a bool Tensor, got {condition!r}; choose in Python instead")
     if condition.dtype is not dt.boolean:
         raise DTypeError(f"where: the condition must be bool, got {condition.dtype}; compare first, e.g. x > 0")
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
@@ -84,7 +155,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: float) -> Tensor:
 @method
 def square(input: Tensor) -> Tensor:
     """x * x."""
-    return input * input
+    return input**2
 
 
 @method
@@ -109,19 +180,21 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 @method
 def sign(input: Tensor) -> Tensor:
     """1, 0 or -1."""
+    if input.dtype is dt.boolean:
+        return new(input.node, input.device)
     return to_dtype(input > 0, input.dtype) - to_dtype(input < 0, input.dtype)
 
 
 @method
 def isfinite(input: Tensor) -> Tensor:
     """True where the value is neither infinite nor nan."""
-    return (input - input).eq(0)
+    return (input - input).eq(0) if input.dtype.is_float else new(nd.like(truth(input.node), True), input.device)
 
 
 @method
 def isinf(input: Tensor) -> Tensor:
     """True where the value is infinite."""
-    return input.abs().eq(float("inf"))
+    return input.abs().eq(float("inf")) if input.dtype.is_float else new(nd.like(truth(input.node), False), input.device)
 
 
 def to_dtype(input: Tensor, dtype: DType) -> Tensor:
@@ -147,36 +220,56 @@ for _name, _dtype in (
 
 
 # --- Python's operators -----------------------------------------------------------------------------------------------
-def _operator(name: str, op: str, reverse: str = "") -> None:
-    entry = OPS[op]
-
-    def forward(self: Tensor, other: Any) -> Tensor:
-        return apply_op(entry, self, other)
-
-    def backward(self: Tensor, other: Any) -> Tensor:
-        return apply_op(entry, other, self)
-
-    setattr(Tensor, name, forward)
-    if reverse:
-        setattr(Tensor, reverse, backward)
+def _reversed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda self, other: function(other, self)
 
 
-for _name, _entry, _reverse in (
-    ("__add__", "add", "__radd__"), ("__sub__", "sub", "__rsub__"), ("__mul__", "mul", "__rmul__"),
-    ("__truediv__", "div", "__rtruediv__"), ("__floordiv__", "floor_divide", "__rfloordiv__"),
-    ("__mod__", "remainder", "__rmod__"), ("__pow__", "pow", "__rpow__"), ("__eq__", "eq", ""), ("__ne__", "ne", ""),
-    ("__lt__", "lt", ""), ("__le__", "le", ""), ("__gt__", "gt", ""), ("__ge__", "ge", ""),
-    ("__and__", "logical_and", "__rand__"), ("__or__", "logical_or", "__ror__"), ("__xor__", "logical_xor", "__rxor__"),
-):  # fmt: skip
-    _operator(_name, _entry, _reverse)
+def _comparing(function: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Beside what is no number (None, say), Python's own answer stands: identity."""
+
+    def compare(self: Tensor, other: Any) -> Any:
+        return function(self, other) if isinstance(other, (Tensor, np.ndarray, *NUMBERS)) else NotImplemented
+
+    return compare
 
 
-def _square_or_power(self: Tensor, other: Any) -> Tensor:
-    """x ** 2 is x * x: a product instead of a logarithm and an exponential."""
-    return self * self if isinstance(other, (int, float)) and other == 2 else apply_op(OPS["pow"], self, other)
+def _bitwise(sign: str, name: str) -> Callable[..., Tensor]:
+    logical = TABLE[name]
+
+    def function(self: Tensor, other: Any) -> Tensor:
+        for x in (self, other):
+            if not isinstance(x, (bool, np.bool_)) and getattr(x, "dtype", None) not in (dt.boolean, np.bool_):
+                raise DTypeError(f"{sign}: needs bool operands, got {getattr(x, 'dtype', x)}; compare first, or use {name}()")
+        return logical(self, other)
+
+    return function
 
 
-Tensor.__pow__ = _square_or_power  # type: ignore[attr-defined]
-Tensor.__neg__ = lambda self: apply_op(OPS["neg"], self)  # type: ignore[attr-defined]
-Tensor.__abs__ = lambda self: apply_op(OPS["abs"], self)  # type: ignore[attr-defined]
-Tensor.__invert__ = lambda self: apply_op(OPS["logical_not"], self)  # type: ignore[attr-defined]
+def _power_operator(self: Tensor, other: Any) -> Tensor:
+    """A product or a square root is cheaper than a logarithm and an exponential, and exact."""
+    if isinstance(other, (int, float)) and self.dtype.is_float:
+        if other == 2:
+            return self * self
+        if other == 0.5:
+            return TABLE["sqrt"](self)
+    return TABLE["pow"](self, other)
+
+
+def _invert(self: Tensor) -> Tensor:
+    return TABLE["logical_not"](self) if self.dtype is dt.boolean else -self - 1
+
+
+_ARITHMETIC = {
+    "add": TABLE["add"], "sub": TABLE["sub"], "mul": TABLE["mul"], "truediv": TABLE["div"], "pow": _power_operator,
+    "floordiv": TABLE["floor_divide"], "mod": TABLE["remainder"], "and": _bitwise("&", "logical_and"),
+    "or": _bitwise("|", "logical_or"), "xor": _bitwise("^", "logical_xor"),
+}  # fmt: skip
+for _name, _run in _ARITHMETIC.items():
+    setattr(Tensor, f"__{_name}__", _run)
+    setattr(Tensor, f"__r{_name}__", _reversed(TABLE["pow"] if _name == "pow" else _run))
+for _name in ("lt", "le", "gt", "ge"):
+    setattr(Tensor, f"__{_name}__", TABLE[_name])
+for _name in ("eq", "ne"):
+    setattr(Tensor, f"__{_name}__", _comparing(TABLE[_name]))
+for _name, _run in {"neg": TABLE["neg"], "abs": TABLE["abs"], "invert": _invert}.items():
+    setattr(Tensor, f"__{_name}__", _run)

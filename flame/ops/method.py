@@ -1,5 +1,6 @@
 """How a function becomes a method of Tensor, and how operands become nodes."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -24,25 +25,37 @@ def method(f: Function) -> Function:
 
 
 def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Tensor]]:
-    """Nodes of one dtype and shape for tensors and numbers that meet in an elementwise operation (torch.result_type)."""
-    tensors = [t for t in given if isinstance(t, Tensor)]
+    """Nodes, and the dtype in which tensors and numbers meet in an elementwise operation (torch.result_type)."""
+    tensors = [g for g in given if isinstance(g, Tensor)]
     if not tensors:
         raise DTypeError(f"{name}: needs at least one Tensor, got {', '.join(type(g).__name__ for g in given)}")
-    device = same_device(name, *tensors) if len(tensors) > 1 else tensors[0].device
+    device = same_device(name, *tensors)
+    numbers: list[Any] = []
     for g in given:
+        if isinstance(g, np.ndarray):
+            return operands(name, *(from_array(x, device) if isinstance(x, np.ndarray) else x for x in given))
         if not isinstance(g, (Tensor, *NUMBERS)):
-            if isinstance(g, np.ndarray):
-                return operands(name, *(from_array(x, device) if isinstance(x, np.ndarray) else x for x in given))
             raise DTypeError(f"{name}: cannot combine a Tensor with {g!r} of type {type(g).__name__}; give a number or a Tensor")
-    dtype = dt.result_type([(t.dtype, t.ndim) for t in tensors], [g for g in given if not isinstance(g, Tensor)])
-    nodes = [g.node if isinstance(g, Tensor) else nd.const(g, _kind(g, dtype)) for g in given]
-    return nodes, device, dtype, tensors
+        if not isinstance(g, Tensor):
+            numbers.append(g)
+    dtype = dt.result_type([(t.dtype, t.ndim) for t in tensors], numbers)
+    return [g.node if isinstance(g, Tensor) else constant(g, dtype) for g in given], device, dtype, tensors
 
 
-def _kind(number: Any, dtype: DType) -> DType:
-    """A number takes the dtype of the operation, unless it would lose its category."""
-    own = dt.of_scalar(number)
-    return dtype if own.category <= dtype.category else own
+def constant(number: Any, dtype: DType) -> Node:
+    """A Python number in a dtype; integers wrap around and floats overflow to infinity, as PyTorch's."""
+    if number:  # 0.0 and -0.0 are equal keys
+        return _constant(number.__class__, number, dtype)
+    return nd.const(number, dtype)
+
+
+@functools.lru_cache(1024)
+def _constant(kind: type, number: Any, dtype: DType) -> Node:
+    if dtype.category == dt.INT:
+        least, span = int(np.iinfo(dtype.numpy).min), 1 << 8 * dtype.size
+        number = (int(number) - least) % span + least
+    with np.errstate(over="ignore"):
+        return nd.const(number, dtype)
 
 
 def meet(nodes: Sequence[Node], dtype: DType | None) -> list[Node]:

@@ -36,11 +36,16 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType |
 
 @method
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
-    """The mean over dimensions of a floating tensor."""
+    """The mean over dimensions of a floating tensor; that of a half precision is formed in float32."""
     wide = input if dtype is None else to_dtype(input, dtype)
     if not wide.dtype.is_float:
         raise DTypeError(f"mean: needs a floating tensor, got {wide.dtype}; cast it first, e.g. .float(), or pass dtype=")
-    return _reduce("sum", wide, dim, keepdim) * (1.0 / _count(wide, dim))
+    return to_dtype(_reduce("sum", _summable(wide), dim, keepdim) * (1.0 / _count(wide, dim)), wide.dtype)
+
+
+def _summable(input: Tensor) -> Tensor:
+    """Sums of half precisions leave their range: float32 holds them."""
+    return to_dtype(input, dt.float32) if input.dtype.is_float and input.dtype.size == 2 else input
 
 
 def _count(input: Tensor, dim: Any) -> float:
@@ -53,10 +58,11 @@ def _count(input: Tensor, dim: Any) -> float:
 @method
 def var(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
     """The variance over dimensions, in two passes; `correction` is Bessel's, 0 for the population's."""
-    centred = input - mean(input, dim, True)
+    wide = _summable(input)
+    centred = wide - mean(wide, dim, True)
     n = _count(input, dim) - correction
     total = _reduce("sum", centred * centred, dim, keepdim)
-    return total * (1.0 / n) if n > 0 else total * float("nan")
+    return to_dtype(total * (1.0 / n if n > 0 else float("nan")), input.dtype)
 
 
 @method

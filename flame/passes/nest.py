@@ -31,13 +31,19 @@ def nested(kernel: Kernel, simple: Scalars) -> Kernel:
         return kernel
     best, cost = kernel, _divisions(kernel, outer.var)
     if not cost:
-        return kernel
+        c = _line(outer) if any(isinstance(s, Loop) for s in outer.body) else 1
+        return _with_rows(kernel, outer, c, simple) if c > 1 else kernel
     for c in sorted(_divisors(kernel, outer), reverse=True):
         made = _with_rows(kernel, outer, c, simple)
         left = _divisions(made, var("r", extent=c))
         if left < cost:
             best, cost = made, left
     return best
+
+
+def _line(outer: Loop) -> int:
+    """The length of rows in which elements that fold columns of their own stand side by side."""
+    return next((c for c in (512, 256, 128, 64, 32, 16, 8, 4) if outer.extent % c == 0 and c < outer.extent), 1)
 
 
 def _divisors(kernel: Kernel, outer: Loop) -> set[int]:

@@ -180,6 +180,11 @@ def _text(module) -> str:
 
 @functools.cache
 def _machine():
+    """The target machine that compiles."""
+    return _new_machine()
+
+
+def _new_machine():
     """LLVM's target machine for this CPU."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
@@ -228,7 +233,9 @@ def _libm() -> None:
 @functools.cache
 def _linker():
     _libm()
-    return llvm.create_lljit_compiler(_machine())
+    # A machine of its own: the linker takes it over. JITLink, since the older linker dies where code and the C library lie
+    # more than 2 GiB apart, as they do beside a CUDA context.
+    return llvm.create_lljit_compiler(_new_machine(), use_jit_link=True)
 
 
 def load_cpu(object_code: bytes, name: str, signature: tuple[str, ...]) -> Callable[..., None]:

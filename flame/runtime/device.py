@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,17 +32,20 @@ class Device(ABC):
     def __init__(self) -> None:
         self._kernels: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
+        self.compile_seconds = 0.0  # spent waiting for kernels: compiled, or read from the disk cache
 
     def __repr__(self) -> str:
         return f"flame.device({self.name!r})"
 
     def kernels(self, codes: Sequence[Code], progress: Callable[[int, int], None] | None = None) -> list[Any]:
         """The loaded kernel of each code; those that are missing compile side by side."""
+        start = time.perf_counter()
         missing = {(c.name, c.source): c for c in codes if (c.name, c.source) not in self._kernels}
         jobs = [self.job(c) for c in missing.values()]
         for (key, c), binary in zip(missing.items(), compile_all(jobs, progress), strict=True):
             with self._lock:
                 self._kernels[key] = self.load(binary, c)
+        self.compile_seconds += time.perf_counter() - start
         return [self._kernels[c.name, c.source] for c in codes]
 
     @abstractmethod

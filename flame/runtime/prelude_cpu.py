@@ -70,7 +70,7 @@ def _generic(name: str, arity: int, emit: Callable[..., Value], *, accept=types.
 
 def _address(b: ir.IRBuilder, base, index, dtype: str):
     size = MEMORY[dtype].width // 8 if isinstance(MEMORY[dtype], ir.IntType) else 8 if dtype == "float64" else 4
-    return b.inttoptr(b.add(base, b.mul(index, ir.Constant(I64, size))), MEMORY[dtype].as_pointer()), size
+    return b.gep(b.inttoptr(base, MEMORY[dtype].as_pointer()), [index]), size
 
 
 def _in_group(b: ir.IRBuilder, access):

@@ -42,7 +42,7 @@ def test_every_operator_has_a_case_and_says_what_it_does():
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-SMOOTH = [o for o in TABLE if o.grad is not None and any(True for _ in signatures(o, dt.float64))]
+SMOOTH = [o for o in TABLE if o.grad and not o.transparent and any(True for _ in signatures(o, dt.float64))]
 
 
 def differentiable(op: Op) -> Case:
@@ -98,6 +98,13 @@ def test_gradients_and_their_gradients_are_differences(op: Op):
             np.testing.assert_allclose(g, differences(lower, values, w), rtol=1e-5, atol=1e-7)
     graph = tuple(g for g in (*first, *second) if g is not None)
     check(graph, run_cpu(graph, values), values, 100, relative_to_all=True)
+
+
+@pytest.mark.parametrize("op", [o for o in TABLE if o.transparent], ids=str)
+def test_an_operator_that_only_differentiation_sees_passes_a_gradient_or_stops_it(op: Op):
+    x = nd.leaf(0, (3,), dt.float64)
+    y = apply(op, x, **attributes(op)[0])
+    assert gradients(y, seed := ones(y), (x,))[0] in (None, seed)
 
 
 @pytest.mark.parametrize("op", [o for o in TABLE if o.grad is None], ids=str)

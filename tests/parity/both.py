@@ -31,7 +31,7 @@ def ours(array, dtype="float32", grad=False):
 
 def theirs(array, dtype="float32", grad=False):
     """A tensor of PyTorch."""
-    return torch.tensor(np.ascontiguousarray(array)).to(getattr(torch, dtype)).requires_grad_(grad)
+    return torch.tensor(np.array(array)).to(getattr(torch, dtype)).requires_grad_(grad)
 
 
 def wide(tensor):

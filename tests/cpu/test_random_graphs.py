@@ -1,0 +1,64 @@
+"""Random graphs: fused and unfused, with and without reuse of memory, on the CPU and as CUDA kernels: the oracle's numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from flame.config import config
+from flame.ir import show
+from tests.cpu.random_graphs import graphs
+from tests.support import oracle, run_cpu, run_cuda_on_numpy
+
+QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+LONG = settings(QUIET, derandomize=False, print_blob=True)
+
+
+def compare(case, run, what: str) -> None:
+    wanted, leaves = case
+    roots = tuple(v.node for v in wanted)
+    for v, got, want in zip(wanted, run(roots, leaves), oracle(roots, leaves), strict=True):
+        a, b = got.astype(np.float64), want.astype(np.float64)
+        off = float(np.max(np.abs(a - b), initial=0))
+        assert got.shape == want.shape and off <= 8 * v.error + 1e-30, (
+            f"{what}: {off} where {v.error} is explained\n{show.graph(*roots)}\nroot {v.node}\n{got}\n{want}"
+        )
+
+
+def on_the_cpu(case) -> None:
+    compare(case, run_cpu, "fused")
+    with config(fuse=False):
+        compare(case, run_cpu, "unfused")
+    with config(reuse=False):
+        compare(case, run_cpu, "without reuse")
+
+
+def as_cuda(case) -> None:
+    compare(case, run_cuda_on_numpy, "CUDA")
+    with config(fuse=False):
+        compare(case, run_cuda_on_numpy, "CUDA, unfused")
+
+
+@settings(QUIET, max_examples=25)
+@given(graphs())
+def test_graphs_on_the_cpu(case):
+    on_the_cpu(case)
+
+
+@settings(QUIET, max_examples=150)
+@given(graphs())
+def test_graphs_as_cuda_kernels(case):
+    as_cuda(case)
+
+
+@pytest.mark.slow
+@settings(LONG, max_examples=500)
+@given(graphs(24))
+def test_many_graphs_on_the_cpu(case):
+    on_the_cpu(case)
+
+
+@pytest.mark.slow
+@settings(LONG, max_examples=2000)
+@given(graphs(24))
+def test_many_graphs_as_cuda_kernels(case):
+    as_cuda(case)
