@@ -35,7 +35,9 @@ def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] 
         with enable_grad():
             out = function(*given, **kwargs)
         if not isinstance(out, Tensor) or out.numel() != 1:
-            raise GradError(f"the function must return one number, got {getattr(out, 'shape', out)}; reduce it, e.g. .sum()")
+            raise GradError(
+                f"the function must return one number, got {getattr(out, 'shape', out)}; reduce it, e.g. .sum()"
+            )
         marked = tuple(given[i].node for i in numbers)
         found = gradients(out.node, ones(out.node), marked)
         parts = tuple(

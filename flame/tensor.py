@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ContextDecorator
 from math import prod
-from typing import Any, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
@@ -22,7 +22,7 @@ from flame.ir.node import Node, apply
 from flame.ir.origins import note, origins, user_line
 from flame.passes.grad import gradients, ones
 from flame.passes.retain import frontier
-from flame.runtime import device as devices
+from flame.runtime import devices
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Device
 
@@ -58,7 +58,13 @@ _recording = True
 _warned = False
 
 
-class Tensor:
+if TYPE_CHECKING:
+    from flame.methods import Methods  # what flame.ops installs, for editors and type checkers
+else:
+    Methods = object
+
+
+class Tensor(Methods):
     """An n-dimensional array whose value is computed when it is read.
 
     A Tensor is a value: methods return new ones, and in-place methods rebind this handle without changing any other.
@@ -257,7 +263,9 @@ class Tensor:
     def _become(self, other: "Tensor", name: str) -> Self:
         """An in-place method: this handle takes another's value; no other handle changes."""
         if self.requires_grad and self.is_leaf and _recording:
-            raise GradError(f"{name} on a leaf that requires gradients; do it under flame.no_grad(), or on a detach()ed copy")
+            raise GradError(
+                f"{name} on a leaf that requires gradients; do it under flame.no_grad(), or on a detach()ed copy"
+            )
         if other.shape != self.shape:
             raise ShapeError(f"{name} gives shape {other.shape}, which does not fit in place into {self.shape}")
         node = nd.cast(other.node, self.dtype)
@@ -482,5 +490,3 @@ def same_device(name: str, *tensors: Tensor) -> Device:
                 f"{name}: operands live on {device.name} and {t.device.name}; move one of them, e.g. with .to({device.name!r})"
             )
     return device
-
-

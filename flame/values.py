@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import prod
 from weakref import ReferenceType, WeakSet, ref
 
-from flame import compiler
+from flame import compiler, stages
 from flame.config import config
 from flame.errors import FreedError
 from flame.ir.graph import fingerprint, substitute, toposort
@@ -122,7 +122,9 @@ def _checked(n: Node) -> Value:
     return value
 
 
-def _retained(key: object, order: list[Node], given: set[Node], roots: tuple[Node, ...], readers: Readers) -> list[Node]:
+def _retained(
+    key: object, order: list[Node], given: set[Node], roots: tuple[Node, ...], readers: Readers
+) -> list[Node]:
     """What to store beside the roots; the answer for equal graphs with equal readers is remembered."""
     places = {n: i for i, n in enumerate(order)}
     direct, later, differentiate = readers(places)
@@ -138,8 +140,11 @@ def _retained(key: object, order: list[Node], given: set[Node], roots: tuple[Nod
 def _prepare(
     targets: tuple[Node, ...], inputs: list[Node], values: list[Value], donors: frozenset[int], device: Device
 ) -> Ready:
-    """Compile a graph whose leaves are numbered, so that it outlives the nodes it came from."""
-    numbered = {n: leaf(i, n.shape, n.dtype, not isinstance(values[i], Buffer)) for i, n in enumerate(inputs)}
+    """Compile a graph whose leaves are numbered, so that it outlives the nodes it came from.
+
+    The numbers are negative: a user's own leaf must not be kept alive by a remembered program.
+    """
+    numbered = {n: leaf(-1 - i, n.shape, n.dtype, not isinstance(values[i], Buffer)) for i, n in enumerate(inputs)}
     graph = substitute(targets, numbered)
     for old, new in zip(targets, graph, strict=True):
         if old in origins:
@@ -149,12 +154,14 @@ def _prepare(
     if config.validate:
         check_plan(program.plan)
     executable = Executable(program.plan, program.codes, device)
-    order = [n["uid"] for n in compiler.leaves(program.optimized)]
+    order = [-1 - n["uid"] for n in compiler.leaves(program.optimized)]
     at = dict(zip(program.plan.leaves, order, strict=True))
     return Ready(program, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated))
 
 
 def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: list[Value], line: str) -> None:
+    if config.show:
+        stages.announce(ready.program, line)
     observe = observer(ready.program) if config.validate else None
     outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
     known = {id(v) for v in values}
@@ -167,5 +174,3 @@ def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: li
             _shared.add(value)
         seen.add(id(value))
         put(node, value)
-
-

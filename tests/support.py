@@ -18,7 +18,7 @@ from flame.ir.node import Node
 from flame.ir.plan import Call, Launch, Plan
 from flame.ir.target import CUDA, Target
 from flame.passes.memory import conflicts
-from flame.runtime import device, prelude_numpy
+from flame.runtime import devices, prelude_numpy
 from flame.runtime.execute import Executable
 
 Roots = tuple[Node, ...]
@@ -56,7 +56,7 @@ def run_cpu(roots: Roots, values: Values, donatable: Collection[Node] = ()) -> l
     wanted = tuple(dict.fromkeys(r for r in roots if prod(r.shape)))
     found: dict[Node, np.ndarray] = {}
     if wanted:
-        cpu = device.get("cpu")
+        cpu = devices.get("cpu")
         program = compiled(wanted, cpu.target, donatable)
         outputs = Executable(program.plan, program.codes, cpu).run([_on(cpu, n, values) for n in leaves(program)])
         found = {n: _read(cpu, n, v) for n, v in zip(wanted, outputs, strict=True)}

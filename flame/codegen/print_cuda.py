@@ -19,7 +19,10 @@ class CUDAPrinter(Printer):
         if lay.rows == 1:
             return ["lane = thread()", f"{g} = block()"]
         if lay.across:
-            return [f"lane = udiv32(thread(), {lay.rows})", f"{g} = block() * {lay.rows} + umod32(thread(), {lay.rows})"]
+            return [
+                f"lane = udiv32(thread(), {lay.rows})",
+                f"{g} = block() * {lay.rows} + umod32(thread(), {lay.rows})",
+            ]
         return [f"lane = umod32(thread(), {lay.lanes})", f"{g} = block() * {lay.rows} + udiv32(thread(), {lay.lanes})"]
 
     def again(self) -> list[str]:

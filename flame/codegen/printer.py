@@ -99,7 +99,11 @@ class _Kernel:
         self.hoist(s.body)
         looped = self.target.lanes_are_loops or not self.at.kept
         if self.target.lanes_are_loops:
-            self.emit(f"for r0 in range({s.extent}):" if self.at.span == 1 else f"for r0 in range(0, {s.extent}, {self.at.span}):")
+            self.emit(
+                f"for r0 in range({s.extent}):"
+                if self.at.span == 1
+                else f"for r0 in range(0, {s.extent}, {self.at.span}):"
+            )
         elif looped:
             self.emit(f"for c in range(0, {s.extent}, {self.at.span}):")
         self.pad += looped
@@ -225,5 +229,3 @@ def identity(name: str, dtype: DType) -> str:
     """The neutral value of a combining operator, as text."""
     neutral = next(o.identity for o in OPS.values() if o.combine == name and o.identity is not None)
     return number(neutral(dtype), dtype)
-
-

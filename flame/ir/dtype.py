@@ -62,7 +62,9 @@ def of_numpy(kind: object) -> DType:
     """The dtype of a NumPy dtype; raises DTypeError for one FLAME has not."""
     found = _BY_NUMPY.get(np.dtype(kind))  # pyright: ignore[reportArgumentType]
     if found is None:
-        raise DTypeError(f"dtype {kind} is not one of {', '.join(BY_NAME)}; convert the array first, e.g. .astype('float32')")
+        raise DTypeError(
+            f"dtype {kind} is not one of {', '.join(BY_NAME)}; convert the array first, e.g. .astype('float32')"
+        )
     return found
 
 

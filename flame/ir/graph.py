@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from flame.ir.node import Node, apply
 from flame.ir.op import OPS
+from flame.ir.origins import origins
 
 
 def toposort(roots: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
@@ -27,7 +28,12 @@ def toposort(roots: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
 
 
 def rebuild(node: Node, src: tuple[Node, ...]) -> Node:
-    return node if src == node.src else apply(node.op, *src, **dict(node.attrs))
+    if src == node.src:
+        return node
+    made = apply(node.op, *src, **dict(node.attrs))
+    if node in origins:
+        origins.setdefault(made, origins[node])
+    return made
 
 
 def transform(roots: tuple[Node, ...], step: Callable[[Node], Node]) -> tuple[Node, ...]:

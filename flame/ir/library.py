@@ -24,7 +24,9 @@ class View:
     def over(self, memory: Any, shape: Shape) -> Any:
         """The view as a numpy array over contiguous memory."""
         flat = np.asarray(memory).reshape(-1)[self.offset :]
-        return np.lib.stride_tricks.as_strided(flat, shape, tuple(s * flat.itemsize for s in self.strides), writeable=False)
+        return np.lib.stride_tricks.as_strided(
+            flat, shape, tuple(s * flat.itemsize for s in self.strides), writeable=False
+        )
 
     def readable(self, shape: Shape) -> bool:
         """True if each matrix has rows or columns side by side, far enough apart not to overlap: BLAS reads it so."""

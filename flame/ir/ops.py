@@ -427,10 +427,22 @@ reduction(
     "sum", "add", lambda d: 0, sum_numpy, lambda g, y, a: (spread(g, y, a),), "Sum over axes.", dtype=rules.numeric
 )
 reduction(
-    "max", "maximum", lowest, lambda a, axes: np.max(a, axes), extreme_grad, "Largest; nan wins.", shape=rules.reduced_some
+    "max",
+    "maximum",
+    lowest,
+    lambda a, axes: np.max(a, axes),
+    extreme_grad,
+    "Largest; nan wins.",
+    shape=rules.reduced_some,
 )
 reduction(
-    "min", "minimum", highest, lambda a, axes: np.min(a, axes), extreme_grad, "Smallest; nan wins.", shape=rules.reduced_some
+    "min",
+    "minimum",
+    highest,
+    lambda a, axes: np.min(a, axes),
+    extreme_grad,
+    "Smallest; nan wins.",
+    shape=rules.reduced_some,
 )
 
 

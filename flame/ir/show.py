@@ -125,6 +125,8 @@ def plan(p: Plan) -> str:
             case Launch():
                 lines.append(f"launch {step.kernel.name}({', '.join(f's{i}' for i in step.slots)})")
             case Call():
-                lines.append(f"call {step.routine} s{step.out} <- ({', '.join(f's{i}' for i in step.inputs)}) {step.spec}")
+                lines.append(
+                    f"call {step.routine} s{step.out} <- ({', '.join(f's{i}' for i in step.inputs)}) {step.spec}"
+                )
     lines.append(f"arena {p.arena} bytes")
     return "\n".join([*lines, f"return {', '.join(f's{i}' for i in p.outputs)}"])

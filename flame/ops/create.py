@@ -12,7 +12,7 @@ from flame.ir.node import Node, apply
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method, sizes
 from flame.ops.place import device as device_of
-from flame.runtime import device as devices
+from flame.runtime import devices
 from flame.runtime.device import Device
 from flame.tensor import Tensor, from_array, new
 
@@ -105,7 +105,9 @@ def empty(*size: Any, dtype: DType = dt.float32, device: Where = None, requires_
 
 def _like(name: str, value: float) -> Any:
     def like(input: Tensor, *, dtype: DType | None = None, device: Where = None, requires_grad: bool = False) -> Tensor:
-        return full(input.shape, value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad)
+        return full(
+            input.shape, value, dtype=dtype or input.dtype, device=device or input.device, requires_grad=requires_grad
+        )
 
     like.__name__, like.__doc__ = name, f"{value} everywhere, in the shape, dtype and device of a tensor."
     return like
@@ -152,3 +154,15 @@ def eye(n: int, m: int | None = None, *, dtype: DType = dt.float32, device: Wher
 def new_zeros(self: Tensor, *size: Any) -> Tensor:
     """0 everywhere, in the dtype and on the device of this tensor."""
     return zeros(*size, dtype=self.dtype, device=self.device)
+
+
+@method
+def fill_(self: Tensor, value: float) -> Tensor:
+    """Take one value everywhere."""
+    return self._become(full(self.shape, value, dtype=self.dtype, device=self.device), "fill_()")
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Take 0 everywhere."""
+    return self.fill_(0)

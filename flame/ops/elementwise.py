@@ -108,7 +108,9 @@ def _integer_power(input: Any, exponent: Any) -> Tensor:
     base, power = (to_dtype(new(n, device), dtype) for n in nodes)
     if not isinstance(exponent, Tensor):
         if exponent < 0:
-            raise DTypeError(f"pow: integers have no power {exponent}; cast to float first, e.g. x.float() ** {exponent}")
+            raise DTypeError(
+                f"pow: integers have no power {exponent}; cast to float first, e.g. x.float() ** {exponent}"
+            )
         return _power(base, int(exponent))
     out = (power >= 0).to(dtype)
     for bit in range(6):
@@ -194,7 +196,9 @@ def isfinite(input: Tensor) -> Tensor:
 @method
 def isinf(input: Tensor) -> Tensor:
     """True where the value is infinite."""
-    return input.abs().eq(float("inf")) if input.dtype.is_float else new(nd.like(truth(input.node), False), input.device)
+    return (
+        input.abs().eq(float("inf")) if input.dtype.is_float else new(nd.like(truth(input.node), False), input.device)
+    )
 
 
 def to_dtype(input: Tensor, dtype: DType) -> Tensor:
@@ -239,7 +243,9 @@ def _bitwise(sign: str, name: str) -> Callable[..., Tensor]:
     def function(self: Tensor, other: Any) -> Tensor:
         for x in (self, other):
             if not isinstance(x, (bool, np.bool_)) and getattr(x, "dtype", None) not in (dt.boolean, np.bool_):
-                raise DTypeError(f"{sign}: needs bool operands, got {getattr(x, 'dtype', x)}; compare first, or use {name}()")
+                raise DTypeError(
+                    f"{sign}: needs bool operands, got {getattr(x, 'dtype', x)}; compare first, or use {name}()"
+                )
         return logical(self, other)
 
     return function

@@ -40,7 +40,9 @@ def _one(out: Tensor, dim: int, k: Any, picked: list[tuple[int, Tensor]]) -> tup
         return _slice(out, dim, k), dim + 1
     if isinstance(k, Tensor) and (k.ndim or k.dtype is dt.boolean):
         if k.dtype is dt.boolean or k.dtype.is_float:
-            raise DTypeError(f"indexing with a {k.dtype} tensor is not there yet; use flame.where, or integer positions")
+            raise DTypeError(
+                f"indexing with a {k.dtype} tensor is not there yet; use flame.where, or integer positions"
+            )
         picked.append((dim, k))
         return out, dim + 1
     if isinstance(k, bool) or not hasattr(k, "__index__"):
@@ -69,7 +71,9 @@ def _pick(input: Tensor, picked: list[tuple[int, Tensor]]) -> Tensor:
     """Integer tensors at some dimensions: they broadcast to one shape, which takes the place of the first of them."""
     dims = [d for d, _ in picked]
     if dims != list(range(dims[0], dims[0] + len(dims))):
-        raise IndexingError("integer tensors at separated dimensions are not there yet; permute them side by side first")
+        raise IndexingError(
+            "integer tensors at separated dimensions are not there yet; permute them side by side first"
+        )
     shape: tuple[int, ...] = ()
     for _, k in picked:
         shape = nd.broadcast_shapes(shape, k.shape)

@@ -35,7 +35,9 @@ def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Te
         if isinstance(g, np.ndarray):
             return operands(name, *(from_array(x, device) if isinstance(x, np.ndarray) else x for x in given))
         if not isinstance(g, (Tensor, *NUMBERS)):
-            raise DTypeError(f"{name}: cannot combine a Tensor with {g!r} of type {type(g).__name__}; give a number or a Tensor")
+            raise DTypeError(
+                f"{name}: cannot combine a Tensor with {g!r} of type {type(g).__name__}; give a number or a Tensor"
+            )
         if not isinstance(g, Tensor):
             numbers.append(g)
     dtype = dt.result_type([(t.dtype, t.ndim) for t in tensors], numbers)
@@ -70,7 +72,9 @@ def meet(nodes: Sequence[Node], dtype: DType | None) -> list[Node]:
 def axis(name: str, dim: int, rank: int) -> int:
     """A dimension counted from the front; raises IndexingError outside [-rank, rank)."""
     if not -max(rank, 1) <= dim < max(rank, 1):
-        raise IndexingError(f"{name}: dim {dim} is out of range for {rank} dimensions; choose from [{-rank}, {rank - 1}]")
+        raise IndexingError(
+            f"{name}: dim {dim} is out of range for {rank} dimensions; choose from [{-rank}, {rank - 1}]"
+        )
     return dim % max(rank, 1)
 
 

@@ -7,7 +7,7 @@ from flame.errors import DTypeError
 from flame.ir.dtype import DType
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
-from flame.runtime import device as devices
+from flame.runtime import devices
 from flame.runtime.device import Device
 from flame.tensor import Tensor, from_array, new
 
@@ -32,20 +32,6 @@ def copy_(self: Tensor, source: Tensor) -> Tensor:
     """Take the values of `source`, broadcast and cast to this tensor."""
     wide = source.to(self.device) if source.device is not self.device else source
     return self._become(wide.expand(*self.shape), "copy_()")
-
-
-@method
-def fill_(self: Tensor, value: float) -> Tensor:
-    """Take one value everywhere."""
-    from flame.ops.create import full
-
-    return self._become(full(self.shape, value, dtype=self.dtype, device=self.device), "fill_()")
-
-
-@method
-def zero_(self: Tensor) -> Tensor:
-    """Take 0 everywhere."""
-    return self.fill_(0)
 
 
 @method

@@ -19,7 +19,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         raise DTypeError(f"matmul: needs two tensors, got {type(other).__name__}")
     device = same_device("matmul", input, other)
     if not input.ndim or not other.ndim:
-        raise ShapeError(f"matmul: needs at least one dimension each, got {input.shape} and {other.shape}; use * for scalars")
+        raise ShapeError(
+            f"matmul: needs at least one dimension each, got {input.shape} and {other.shape}; use * for scalars"
+        )
     dtype = dt.promote(input.dtype, other.dtype)
     if dtype is dt.boolean:
         raise DTypeError("matmul: needs numbers, got bool; cast first, e.g. .float()")

@@ -39,7 +39,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     """The mean over dimensions of a floating tensor; that of a half precision is formed in float32."""
     wide = input if dtype is None else to_dtype(input, dtype)
     if not wide.dtype.is_float:
-        raise DTypeError(f"mean: needs a floating tensor, got {wide.dtype}; cast it first, e.g. .float(), or pass dtype=")
+        raise DTypeError(
+            f"mean: needs a floating tensor, got {wide.dtype}; cast it first, e.g. .float(), or pass dtype="
+        )
     return to_dtype(_reduce("sum", _summable(wide), dim, keepdim) * (1.0 / _count(wide, dim)), wide.dtype)
 
 
@@ -156,5 +158,3 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
         return out
     over = axes("logsumexp", dim, input.ndim)
     return out.reshape(tuple(n for a, n in enumerate(input.shape) if a not in over))
-
-

@@ -242,7 +242,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         if t.ndim != given[0].ndim or any(
             m != n for i, (m, n) in enumerate(zip(t.shape, given[0].shape, strict=True)) if i != a
         ):
-            raise ShapeError(f"cat: {t.shape} does not fit {given[0].shape}: all sizes but that of dim {dim} must agree")
+            raise ShapeError(
+                f"cat: {t.shape} does not fit {given[0].shape}: all sizes but that of dim {dim} must agree"
+            )
     given = [to_dtype(t, dtype) for t in given if t.shape[a]] or [to_dtype(given[0], dtype)]
     total = sum(t.shape[a] for t in given)
     place = apply("iota", n=total)

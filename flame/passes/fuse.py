@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, carrying, fold_position, position, row_of
+from flame.ir.group import Group, Space, carried, fold_position, position, row_of
 from flame.ir.node import Node, var
 from flame.ir.op import Kind
 from flame.ir.ops import Index
@@ -125,7 +125,9 @@ class Walker:
             self._positions[key] = found and tuple(map(self.simple, found))
         return self._positions[key]
 
-    def walk(self, n: Node, space: Space, stored: set[Node], mine: frozenset[Node] = frozenset()) -> tuple[set[Node], bool]:
+    def walk(
+        self, n: Node, space: Space, stored: set[Node], mine: frozenset[Node] = frozenset()
+    ) -> tuple[set[Node], bool]:
         """Folds below n[g, r] that do not fit the space; and whether each of `mine` is met where it is itself stored."""
         misfits: set[Node] = set()
         aligned = True

@@ -106,5 +106,3 @@ def _rewritten(loops: list[Loop], made: list[set[Node]], named: dict[Node, Node]
 
 def _substituted(root: Node, known: dict[Node, Node]) -> Node:
     return substitute((root,), known)[0]
-
-

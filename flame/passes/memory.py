@@ -57,7 +57,9 @@ def _donate(plan: Plan, donatable: frozenset[int]) -> tuple[tuple[int, int], ...
             continue
         at = writer[out]
         for leaf in sorted(free):
-            if _alike(plan.slots[leaf], plan.slots[out]) and _free(plan.steps, max(reads.get(leaf, [-1])), at, out, leaf):
+            if _alike(plan.slots[leaf], plan.slots[out]) and _free(
+                plan.steps, max(reads.get(leaf, [-1])), at, out, leaf
+            ):
                 pairs.append((out, leaf))
                 free.remove(leaf)
                 break
@@ -115,7 +117,7 @@ def conflicts(plan: Plan) -> list[str]:
                 found.append(f"slots {s} and {t} share bytes of the arena at steps {lives[s]} and {lives[t]}")
     for out, leaf in plan.donated:
         if leaf in lives and not _free(plan.steps, lives[leaf][1], lives[out][0], out, leaf):
-            found.append(f"slot {out} is written over slot {leaf} at step {lives[out][0]}, read until step {lives[leaf][1]}")
+            found.append(
+                f"slot {out} is written over slot {leaf} at step {lives[out][0]}, read until step {lives[leaf][1]}"
+            )
     return found
-
-

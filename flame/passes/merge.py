@@ -168,5 +168,3 @@ def _reached(n: Node, group: Group, reads: dict[Node, set[Node]]) -> set[Node]:
                 if m in reads and m.op.kind is not Kind.CALL and m not in group.results:
                     pending.append(m)
     return found
-
-

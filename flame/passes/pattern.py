@@ -131,7 +131,10 @@ class Rewriter:
     """Applies a table everywhere, bottom-up, until nothing changes; remembers what it has rewritten."""
 
     def __init__(
-        self, table: Table, first: Callable[[Node], Node | None] = lambda _: None, memo: MutableMapping[Node, Node] | None = None
+        self,
+        table: Table,
+        first: Callable[[Node], Node | None] = lambda _: None,
+        memo: MutableMapping[Node, Node] | None = None,
     ):
         self.rules = by_operator(table)
         self.first = first  # tried before the table, for every node

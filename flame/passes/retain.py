@@ -17,7 +17,9 @@ LARGE = 4000  # nodes from which on every value that is not repeatable is kept, 
 START, END = "start", "end"
 
 
-def retain(order: list[Node], given: Collection[Node], roots: Collection[Node], futures: Collection[Node]) -> list[Node]:
+def retain(
+    order: list[Node], given: Collection[Node], roots: Collection[Node], futures: Collection[Node]
+) -> list[Node]:
     """The nodes of `order` to store beside `roots`; `given` ones are in memory already, `futures` will be read later."""
     wanted = _upstream(order, given, futures)
     costly = [n for n in order if n in wanted and n not in given and n.op.kind not in REPEATABLE]

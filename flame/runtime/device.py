@@ -1,6 +1,5 @@
 """Devices: memory, copies, loaded kernels and library routines of one machine, behind one interface."""
 
-import functools
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -9,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from flame.config import config
-from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import Target
@@ -83,39 +80,3 @@ class Device(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait for all queued work; errors of kernels are raised here."""
-
-
-@functools.cache
-def get(name: str) -> Device:
-    """The device "cpu", "cuda" or "cuda:N"; raises DeviceError, with the way out, where there is none."""
-    if name == "cpu":
-        from flame.runtime.device_cpu import CPUDevice
-
-        return CPUDevice()
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit():
-        raise DeviceError(f"there is no device {name!r}; choose 'cpu', 'cuda' or 'cuda:N'")
-    from flame.runtime import cuda
-
-    if not cuda.available():
-        raise DeviceError(f"device {name!r} was asked for, but {cuda.why_not()}; use device='cpu', or run `flame info`")
-    if int(number or 0) >= cuda.count():
-        raise DeviceError(f"device {name!r} was asked for, but this machine has {cuda.count()} GPU(s), numbered from 0")
-    if not number:
-        return get(f"{kind}:0")
-    from flame.runtime.device_cuda import CUDADevice
-
-    return CUDADevice(int(number))
-
-
-@functools.cache
-def best() -> str:
-    """The first GPU where there is one, else the CPU."""
-    from flame.runtime import cuda
-
-    return "cuda:0" if cuda.available() else "cpu"
-
-
-def default() -> Device:
-    """The device of new tensors: config.device, else the first GPU, else the CPU."""
-    return get(config.device or best())

@@ -17,7 +17,6 @@ from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
 
 
-
 class CUDADevice(Device):
     """One NVIDIA GPU."""
 
@@ -61,7 +60,9 @@ class CUDADevice(Device):
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
         extent = ctypes.c_int64(code.extent)
         base = ctypes.addressof(addresses)
-        packed = cuda.pack(kernel, code.blocks, code.threads, [ctypes.addressof(extent), *(base + 8 * s for s in slots)])
+        packed = cuda.pack(
+            kernel, code.blocks, code.threads, [ctypes.addressof(extent), *(base + 8 * s for s in slots)]
+        )
         stream = self.stream.handle
 
         def run(at: Addresses, _keep: Any = (extent, addresses)) -> None:
@@ -87,5 +88,3 @@ class CUDADevice(Device):
 
     def synchronize(self) -> None:
         self.stream.synchronize()
-
-

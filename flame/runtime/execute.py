@@ -69,6 +69,7 @@ class Executable:
 
     def _observed(self, observe: Observer, memory: Mapping[int, Value]) -> None:
         """Step by step, each seen before and after: `read(slot)` is the memory of a slot as a host array."""
+
         def read(slot: int) -> Any:
             s = self.plan.slots[slot]
             if s.host:

@@ -14,7 +14,7 @@ from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.node import Node, apply
 
-EPSILON = {"float64": 1e-15, "float32": 2e-7, "bfloat16": 2**-8, "float16": 2**-11}
+EPSILON = {"int64": 0.0, "int32": 0.0, "int8": 0.0, "float64": 1e-15, "float32": 2e-7, "bfloat16": 2**-8, "float16": 2**-11}
 SHAPES = [(), (1,), (5,), (8,), (3, 4), (4, 1), (2, 3, 4), (1, 4), (33,), (2, 40), (6, 7)]
 LARGEST, WORST = 1e4, 1e-2
 SLOPE_ONE = ("sin", "cos", "tanh", "sigmoid", "erf", "relu", "abs", "neg")
@@ -65,7 +65,10 @@ class Graph:
         self.made.append(Value(node, bound, error))
 
     def leaf(self) -> None:
-        shape, d = self.choose(SHAPES), self.choose([dt.float32, dt.float32, dt.float32, dt.int64, dt.bfloat16, dt.int8])
+        shape, d = (
+            self.choose(SHAPES),
+            self.choose([dt.float32, dt.float32, dt.float32, dt.int64, dt.bfloat16, dt.int8]),
+        )
         n = nd.leaf(len(self.leaves), shape, d)
         self.leaves[n] = np.random.default_rng(len(self.leaves)).integers(-3, 4, shape).astype(d.numpy)
         self.made.append(Value(n, 3.0, 0.0))
@@ -213,7 +216,6 @@ class Graph:
         e = apply("exp", n - nd.reshape(apply("max", n, axes=axes), kept))
         made = e / nd.reshape(apply("sum", e, axes=axes), kept)
         self.add(made, 1.0, 4 * v.error + 1e-5 * (n.dtype is dt.float32) + 1e-13)
-
 
 
 def _factored(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

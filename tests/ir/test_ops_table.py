@@ -128,5 +128,3 @@ def test_equal_extremes_share_a_gradient():
         assert g is not None
         (found,) = oracle((g,), {x: np.full(4, 3.0)})
         assert found.sum() in (1.0, 4.0) and len(set(found)) == 1
-
-

@@ -93,7 +93,12 @@ def test_one_operand_of_truth_values():
 ARITHMETIC = ("add", "sub", "mul", "div", "floor_divide", "remainder", "pow", "maximum", "minimum")
 COMPARE = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGIC = ("logical_and", "logical_or", "logical_xor")
-REFUSED = {("sub", "bool", "bool"), ("floor_divide", "bool", "bool"), ("remainder", "bool", "bool"), ("pow", "bool", "bool")}
+REFUSED = {
+    ("sub", "bool", "bool"),
+    ("floor_divide", "bool", "bool"),
+    ("remainder", "bool", "bool"),
+    ("pow", "bool", "bool"),
+}
 
 
 def second(name, shape, dtype):
@@ -112,7 +117,9 @@ def test_two_operands_of_every_pair_of_dtypes(name, left):
     ledger = Ledger()
     for right in ALL:
         arrays = [data((3, 4), left), second(name, (3, 4), right)]
-        check(ledger, f"{name} {left} {right}", lambda lib, a, b: getattr(lib, name)(a, b), arrays, [left, right], False)
+        check(
+            ledger, f"{name} {left} {right}", lambda lib, a, b: getattr(lib, name)(a, b), arrays, [left, right], False
+        )
     ledger.close()
 
 
@@ -124,7 +131,14 @@ def test_two_operands(dtype):
             continue
         low = 0.2 if name == "pow" else -3.0
         arrays = [data((3, 4), dtype, low=low), second(name, (3, 4), dtype)]
-        check(ledger, name, lambda lib, a, b, name=name: getattr(lib, name)(a, b), arrays, [dtype] * 2, name != "floor_divide")
+        check(
+            ledger,
+            name,
+            lambda lib, a, b, name=name: getattr(lib, name)(a, b),
+            arrays,
+            [dtype] * 2,
+            name != "floor_divide",
+        )
     ledger.close()
 
 
@@ -133,7 +147,14 @@ def test_two_special_values(dtype):
     a, b = np.meshgrid(SPECIAL, SPECIAL)
     ledger = Ledger()
     for name in (*ARITHMETIC, *COMPARE, *LOGIC):
-        check(ledger, name, lambda lib, a, b, name=name: getattr(lib, name)(a, b), [a, b], [dtype, dtype], name in GRADIENT)
+        check(
+            ledger,
+            name,
+            lambda lib, a, b, name=name: getattr(lib, name)(a, b),
+            [a, b],
+            [dtype, dtype],
+            name in GRADIENT,
+        )
     ledger.close()
 
 
@@ -179,14 +200,24 @@ def test_promotion_is_pytorchs(left):
         agree(lambda: act(number, x), lambda: act(number, a), f"{number} {sign} {left}[{rank}]")
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "amax", "argmax", "exp", "floor", "neg", "abs", "relu", "square", "var"])
+@pytest.mark.parametrize(
+    "name", ["sum", "mean", "amax", "argmax", "exp", "floor", "neg", "abs", "relu", "square", "var"]
+)
 def test_results_have_pytorchs_dtype(name):
     for dtype in ALL:
         x, a = ours(np.ones(2), dtype), theirs(np.ones(2), dtype)
         agree(lambda: getattr(flame, name)(x), lambda: getattr(torch, name)(a), dtype)
 
 
-SHAPES = [((), (3,)), ((3, 1), (1, 4)), ((2, 1, 3), (5, 1)), ((0,), (1,)), ((2, 0), (1, 1)), ((1,), (7,)), ((13,), (1,))]
+SHAPES = [
+    ((), (3,)),
+    ((3, 1), (1, 4)),
+    ((2, 1, 3), (5, 1)),
+    ((0,), (1,)),
+    ((2, 0), (1, 1)),
+    ((1,), (7,)),
+    ((13,), (1,)),
+]
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
@@ -238,7 +269,9 @@ def test_where():
     check(ledger, "numbers", lambda lib, c: lib.where(c, 1.0, 2), [c], ["bool"])
     check(ledger, "promoted", lambda lib, c, x: lib.where(c, x, 0.5), [c, data((3, 4), "int32")], ["bool", "int32"])
     check(ledger, "masked_fill", lambda lib, x, c: x.masked_fill(c, -1e9), [x, c], ["float32", "bool"])
-    check(ledger, "masked_fill int", lambda lib, x, c: x.masked_fill(c, 3), [data((3, 4), "int64"), c], ["int64", "bool"])
+    check(
+        ledger, "masked_fill int", lambda lib, x, c: x.masked_fill(c, 3), [data((3, 4), "int64"), c], ["int64", "bool"]
+    )
     ledger.close()
 
 

@@ -46,7 +46,9 @@ def test_folds_of_integers(dtype):
             check(ledger, f"{name} {given}", call, [data((3, 4, 5), dtype)], [dtype])
     for name in ("any", "all"):
         for given in ({}, {"dim": 1}, {"dim": -1, "keepdim": True}):
-            check(ledger, name, lambda lib, x, n=name, g=given: getattr(lib, n)(x, **g), [data((3, 4, 5), dtype)], [dtype])
+            check(
+                ledger, name, lambda lib, x, n=name, g=given: getattr(lib, n)(x, **g), [data((3, 4, 5), dtype)], [dtype]
+            )
     ledger.close()
 
 
@@ -101,7 +103,13 @@ def test_empty_tensors():
     ledger = Ledger()
     for shape, dim in (((0,), 0), ((0, 3), 0), ((0, 3), 1), ((2, 0, 3), 1), ((2, 0, 3), -1)):
         for name in ("sum", "mean"):
-            check(ledger, f"{name} {shape} {dim}", lambda lib, x, n=name, d=dim: getattr(lib, n)(x, d), [data(shape)], ["float32"])
+            check(
+                ledger,
+                f"{name} {shape} {dim}",
+                lambda lib, x, n=name, d=dim: getattr(lib, n)(x, d),
+                [data(shape)],
+                ["float32"],
+            )
         check(ledger, f"any {shape} {dim}", lambda lib, x, d=dim: lib.any(x > 0, d), [data(shape)], ["float32"])
         check(ledger, f"all {shape} {dim}", lambda lib, x, d=dim: lib.all(x > 0, d), [data(shape)], ["float32"])
     check(ledger, "sum of all", lambda lib, x: lib.sum(x), [data((0, 3))], ["float32"])
@@ -156,6 +164,8 @@ def test_softmax_of_large_and_masked_numbers():
 def test_half_precisions_are_summed_wider():
     ones = np.ones(5000)
     for dtype in ("float16", "bfloat16"):
-        assert ours(ones, dtype).sum().item() == theirs(ones, dtype).sum().item() == torch.tensor(5000.0).to(
-            getattr(torch, dtype)
+        assert (
+            ours(ones, dtype).sum().item()
+            == theirs(ones, dtype).sum().item()
+            == torch.tensor(5000.0).to(getattr(torch, dtype))
         )
