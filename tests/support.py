@@ -19,6 +19,7 @@ from flame.ir.plan import Call, Launch, Plan
 from flame.ir.target import CUDA, Target
 from flame.passes.memory import conflicts
 from flame.runtime import devices, prelude_numpy
+from flame.runtime.device import Device
 from flame.runtime.execute import Executable
 
 Roots = tuple[Node, ...]
@@ -68,7 +69,7 @@ def leaves(program: Program) -> list[Node]:
     return [program.values[s] for s in program.plan.leaves]
 
 
-def _on(where: device.Device, n: Node, values: Values) -> Any:
+def _on(where: Device, n: Node, values: Values) -> Any:
     if n["host"]:
         return values[n].item()
     array = np.ascontiguousarray(values[n], n.dtype.numpy)
@@ -77,7 +78,7 @@ def _on(where: device.Device, n: Node, values: Values) -> Any:
     return buffer
 
 
-def _read(where: device.Device, n: Node, value: Any) -> np.ndarray:
+def _read(where: Device, n: Node, value: Any) -> np.ndarray:
     if not hasattr(value, "address"):
         return np.asarray(value, n.dtype.numpy)
     out = np.empty(n.shape, n.dtype.numpy)

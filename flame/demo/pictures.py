@@ -50,7 +50,7 @@ def draw_losses(path: Path, losses: list[float]) -> None:
     window = max(1, len(losses) // 20)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
     axes.plot(range(1, len(losses) + 1), losses, color=FLAME, alpha=0.3, linewidth=1)
-    axes.plot(np.arange(len(smooth)) + window, smooth, color=FLAME, linewidth=2)
+    axes.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=FLAME, linewidth=2)
     axes.set(xlabel="step", ylabel="loss", ylim=(0, 1.05 * max(losses)), xlim=(0, len(losses) + 1))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)

@@ -68,28 +68,28 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 def page(report: dict[str, Any]) -> str:
     """The report as Markdown."""
-    step = report["compiled"]["training_step"]
-    calls = sum(step["library_calls"].values())
+    compiled = report["compiled"]
+    step = compiled["training_step"]
     rows = [
         ("device", report["device"]),
         ("training", f"{report['steps']} steps of {report['batch']} images, {report['train_seconds']:.1f} s"),
         ("speed", f"{report['images_per_second']:,.0f} images/s"),
-        ("final loss", f"{report['final_loss']:.4f}"),
+        ("loss at the end", f"{report['final_loss']:.4f}"),
         ("start to the first finished step", f"{report['start_seconds']:.1f} s"),
-        ("compilation in all", f"{report['compile_seconds']:.1f} s for {report['compiled']['kernels']} kernels, "
-                               f"{report['compiled']['planning_seconds']:.1f} s for {report['compiled']['programs']} plans"),
+        ("kernels", f"{compiled['kernels']}, compiled or found in the cache in {report['compile_seconds']:.1f} s"),
+        ("plans", f"{compiled['programs']}, made in {compiled['planning_seconds']:.1f} s"),
         ("peak memory", f"{report['peak_bytes'] / 2**20:.1f} MiB"),
         ("sampling", f"{report['samples']} images, {report['sample_seconds']:.1f} s"),
         ("recognised as the digit asked for", f"{report['recognised']:.1%}"),
         ("the judge itself, on real digits held out", f"{report['judge_on_real']:.1%}"),
-    ]  # fmt: skip
+    ]
+    calls = " and ".join(f"{count} of {name}" for name, count in step["library_calls"].items())
     lines = ["# flame demo", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
     lines += [
         "## One training step",
         "",
         f"Forward pass, backward pass and optimizer: {step['graph_nodes']:,} operations of the graph became "
-        f"{step['launches']} launches of {step['kernels']} different kernels and {calls} library calls "
-        f"({', '.join(f'{n} {name}' for name, n in step['library_calls'].items())}).",
+        f"{step['launches']} launches of {step['kernels']} different kernels, and library calls: {calls}.",
         "",
         "| kernel | launches |",
         "|---|---|",

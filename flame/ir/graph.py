@@ -1,10 +1,8 @@
 """Walking a graph: order, users, substitution, fingerprint. Nothing here knows an operator's name but the leaf's."""
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Hashable, Iterable
 
 from flame.ir.node import Node, apply
-from flame.ir.op import OPS
 from flame.ir.origins import origins
 
 
@@ -61,18 +59,14 @@ def readers(order: list[Node]) -> dict[Node, list[Node]]:
     return found
 
 
-def fingerprint(order: list[Node], roots: Iterable[Node], leaves: Collection[Node]) -> bytes:
+def fingerprint(order: list[Node], roots: Iterable[Node], leaves: Collection[Node]) -> Hashable:
     """A key equal for graphs that differ only in which buffers their leaves are; `leaves` are taken as given."""
     number: dict[Node, int] = {}
-    digest = hashlib.blake2b(digest_size=16)
     parts: list[object] = []
     for node in order:
         if node in leaves:
-            host = node.op is OPS["leaf"] and node["host"]
-            parts.append(("leaf", node.shape, node.dtype.name, host))
+            parts.append((node.shape, node.dtype))
         else:
-            parts.append((node.op.name, node.attrs, tuple([number[s] for s in node.src])))
-        number[node] = len(number)
-    parts.append([number[r] for r in roots])
-    digest.update(repr(parts).encode())
-    return digest.digest()
+            parts.append((node.op, node.attrs, *[number[s] for s in node.src]))
+        number[node] = len(parts)
+    return tuple(parts), tuple([number[r] for r in roots])

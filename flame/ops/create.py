@@ -1,10 +1,11 @@
 """Tensors from data and from nothing."""
 
+import math
 from typing import Any
 
 import numpy as np
 
-from flame.errors import DTypeError
+from flame.errors import DTypeError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.dtype import DType
@@ -74,6 +75,8 @@ def full(
     """One value everywhere."""
     kind = dtype or dt.of_scalar(fill_value)
     shape = sizes((size,) if isinstance(size, int) else tuple(size))
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"a tensor cannot have the shape {shape}: sizes are 0 or more")
     node = apply("mark", nd.expand(nd.const(fill_value, kind), shape), uid=_next())
     return _leaf(new(node, _where(device)), requires_grad)
 
@@ -129,7 +132,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = 
     """start, start + step, ... below `end`; from 0 with one argument; int64 for integers, float32 with a float."""
     start, end = (0, start) if end is None else (start, end)
     kind = dtype or dt.result_type([], [start, end, step])
-    count = max(0, int(np.ceil((end - start) / step)))
+    if step == 0 or (end - start) * step < 0:
+        raise ShapeError(f"arange: steps of {step} do not lead from {start} to {end}")
+    count = math.ceil((end - start) / step)
     place = new(iota(count), _where(device))
     if (start, step) != (0, 1):
         wide = to_dtype(place, dt.float64) if kind.is_float else place

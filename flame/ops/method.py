@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any, TypeVar
 
 import numpy as np
 
-from flame.errors import DTypeError, IndexingError
+from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.dtype import DType
@@ -91,4 +92,7 @@ def axes(name: str, dim: Any, rank: int) -> tuple[int, ...]:
 def sizes(given: tuple[Any, ...]) -> Shape:
     """A shape given as separate numbers or as one sequence."""
     found = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
-    return tuple(int(n) for n in found)
+    try:
+        return tuple([index(n) for n in found])
+    except TypeError:
+        raise ShapeError(f"sizes and dimensions are integers, got {found!r}") from None

@@ -138,14 +138,16 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 @method
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """True where any element is true."""
-    return _reduce("max", input.bool(), dim, keepdim)
+    """True where any element is true; False of none."""
+    if input.numel():
+        return _reduce("max", input.bool(), dim, keepdim)
+    return _reduce("sum", input.bool().long(), dim, keepdim).ne(0)
 
 
 @method
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
-    """True where all elements are true."""
-    return _reduce("min", input.bool(), dim, keepdim)
+    """True where all elements are true; True of none."""
+    return any(input.bool().logical_not(), dim, keepdim).logical_not()
 
 
 @method

@@ -176,8 +176,11 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
     """Pieces of one dimension: of a size, or of the sizes given."""
     a = axis("split", dim, input.ndim)
     n, given = input.shape[a], split_size_or_sections
-    parts = [min(given, n - i) for i in range(0, n, given)] if isinstance(given, int) else list(given)
-    if sum(parts) != n:
+    if isinstance(given, int):
+        parts = [min(given, n - i) for i in range(0, n, max(1, given))]
+    else:
+        parts = list(given)
+    if sum(parts) != n or min(parts, default=0) < 0:
         raise ShapeError(f"split: sections {parts} do not add up to {n}, the size of dim {dim} of {input.shape}")
     edges = [sum(parts[:i]) for i in range(len(parts))]
     return tuple(cut(input, a, e, e + p) for e, p in zip(edges, parts, strict=True))
@@ -187,6 +190,8 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """About `chunks` equal pieces of one dimension."""
     n = input.shape[axis("chunk", dim, input.ndim)]
+    if chunks < 1:
+        raise ShapeError(f"chunk: {chunks} pieces were asked for; there is at least one")
     return split(input, max(1, -(-n // chunks)), dim)
 
 

@@ -103,7 +103,7 @@ class Rule:
 
     def __call__(self, node: Node) -> Node | None:
         found: dict[str, Node] = {}
-        if not self.only(node) or not match(self.left, node, found):
+        if not match(self.left, node, found) or not self.only(node):
             return None
         right = self.right
         out = build(right, found, node) if isinstance(right, Pattern) else right(node=node, **found)

@@ -162,6 +162,12 @@ def known_at_least(node: Node, x: Node, y: Node) -> Node | None:
     return None if less is None else const(not less["value"])
 
 
+def an_index(node: Node) -> bool:
+    """True if the bounds of all that is computed are known: then nothing overflows."""
+    known = node.dtype.name != "int64" or bounds(node) is not None
+    return known and all(bounds(s) is not None for s in node.src)
+
+
 # Exact for every float, inf, nan and -0.0 included, and for integers.
 ALGEBRA = rules(
     (x - 0, x),
@@ -197,18 +203,17 @@ INTEGER = rules(
     (pattern("add", c, x), lambda node, x, c: None if x.op.name == "const" else nd.binary("add", x, c)),
     ((x * c) * d, merge("mul")),
     ((x + c) + d, merge("add")),
-    ((x + y) * c, x * c + y * c),
-    (x + (y + z), (x + y) + z),
     ((x - y) + y, x),
     (x - x, 0),
+    (x // 1, x),
+    (x % 1, 0),
     only=lambda n: not n.dtype.is_float,
 )
 
-# Index arithmetic: 64-bit integers that never overflow, with positive constant divisors.
+# Index arithmetic: 64-bit integers that never overflow, with positive constant divisors. Data may overflow.
 INDEX = rules(
     (x + y, in_order),
-    (x // 1, x),
-    (x % 1, 0),
+    ((x + y) * c, x * c + y * c),
     ((x // c) * c + x % c, whole),
     ((y + (x // c) * c) + x % c, whole),
     ((x + y) // d, divide_sum),
@@ -224,7 +229,7 @@ INDEX = rules(
     (pattern("ge", x, y), known_at_least),
     (pattern("maximum", x, 0), lambda node, x: x if non_negative(x) else None),
     (pattern("minimum", x, c), lambda node, x, c: x if below(x, c["value"] + 1) else None),
-    only=lambda n: all(s.dtype.name == "int64" for s in n.src),
+    only=an_index,
 )
 
 

@@ -67,8 +67,19 @@ class CPUDevice(Device):
     def call(self, step: Call) -> Action:
         if step.routine not in lib_numpy.ROUTINES:
             raise DeviceError(f"the CPU has no routine {step.routine!r}; its table is {sorted(lib_numpy.ROUTINES)}")
-        run, out, inputs = lib_numpy.ROUTINES[step.routine](step.spec), step.out, step.inputs
-        return lambda at: run(at[out], *[at[i] for i in inputs])
+        runs = lib_numpy.ROUTINES[step.routine](step.spec, config.threads)
+        slots = (step.out, *step.inputs)
+
+        def run(at: Addresses) -> None:
+            args = [at[s] for s in slots]
+            with lib_numpy.one_thread():
+                others = [self.threads.submit(other, *args) for other in runs[1:]]
+                try:
+                    runs[0](*args)
+                finally:
+                    _wait(others)
+
+        return run
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         ctypes.memmove(buffer.address, array.ctypes.data, array.nbytes)

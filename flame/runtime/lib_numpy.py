@@ -1,8 +1,16 @@
-"""Library routines on the CPU: NumPy's BLAS, on raw memory."""
+"""Library routines on the CPU: NumPy's BLAS, on raw memory, shared among FLAME's own threads.
+
+OpenBLAS's threads spin while they wait, and take the cores that FLAME's kernels need between two products: with both on
+two cores a training step took twice as long on a quiet machine, eight times on a busy one. So BLAS gets one thread.
+"""
 
 import ctypes
+import functools
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -10,17 +18,31 @@ from flame.ir.dtype import by_name
 from flame.ir.library import MatmulSpec, View
 
 Routine = Callable[..., None]
+SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
+PREFIXES, SUFFIXES = ("", "scipy_"), ("", "64_")  # how OpenBLAS spells its functions in NumPy's wheels and elsewhere
 
 
-def bind(spec: MatmulSpec) -> Routine:
-    """A product as `run(out, a, b)` on addresses; transposes and strides are read in place."""
+def bind(spec: MatmulSpec, threads: int = 1) -> list[Routine]:
+    """A product as `run(out, a, b)` on addresses, one for each thread; transposes and strides are read in place."""
+    n = (*spec.batch, spec.m)[0]
+    work = 2 * prod(spec.batch) * spec.m * spec.n * spec.k
+    parts = min(threads, n) if work >= SHARED_FROM and blas() else 1
+    edges = [n * i // parts for i in range(parts + 1)]
+    return [_part(spec, begin, end) for begin, end in pairwise(edges)]
+
+
+def _part(spec: MatmulSpec, begin: int, end: int) -> Routine:
+    """The product of a range of the first axis: of the batch, or of the rows where there is no batch."""
     dtype = by_name(spec.dtype).numpy
-    left, right = (*spec.batch, spec.m, spec.k), (*spec.batch, spec.k, spec.n)
-    result = (*spec.batch, spec.m, spec.n)
+    *batch, m = end - begin, *(*spec.batch, spec.m)[1:]
+    left, right, result = (*batch, m, spec.k), (*batch, spec.k, spec.n), (*batch, m, spec.n)
+    a = replace(spec.a, offset=spec.a.offset + begin * spec.a.strides[0])
+    b = replace(spec.b, offset=spec.b.offset + begin * spec.b.strides[0]) if batch else spec.b
     whole = View.of(result)
+    shift = begin * prod(result[1:]) * dtype.itemsize
 
-    def run(out: int, a: int, b: int) -> None:
-        np.matmul(array(a, dtype, left, spec.a), array(b, dtype, right, spec.b), out=array(out, dtype, result, whole))
+    def run(out: int, x: int, y: int) -> None:
+        np.matmul(array(x, dtype, left, a), array(y, dtype, right, b), out=array(out + shift, dtype, result, whole))
 
     return run
 
@@ -34,4 +56,36 @@ def array(address: int, dtype: np.dtype, shape: tuple[int, ...], view: View) -> 
     return np.ndarray(shape, dtype, memory, view.offset * size, strides)
 
 
-ROUTINES: dict[str, Callable[[MatmulSpec], Routine]] = {"matmul": bind}
+@functools.cache
+def blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How many threads NumPy's OpenBLAS uses: (get, set); None where NumPy has another BLAS, which is left alone."""
+    try:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    for path in dict.fromkeys(line.split()[-1] for line in maps if "openblas" in line):
+        library = ctypes.CDLL(path)
+        for prefix in PREFIXES:
+            for suffix in SUFFIXES:
+                get, put = (f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set"))
+                if hasattr(library, get) and hasattr(library, put):
+                    return getattr(library, get), getattr(library, put)
+    return None
+
+
+class one_thread:  # noqa: N801  reads as a statement: with one_thread():
+    """Inside, BLAS computes in the calling thread alone; afterwards the user's own NumPy is as fast as before."""
+
+    def __enter__(self) -> None:
+        found = blas()
+        self.before = found[0]() if found else 1
+        if self.before > 1 and found:
+            found[1](1)
+
+    def __exit__(self, *_: object) -> None:
+        found = blas()
+        if self.before > 1 and found:
+            found[1](self.before)
+
+
+ROUTINES: dict[str, Callable[[MatmulSpec, int], list[Routine]]] = {"matmul": bind}

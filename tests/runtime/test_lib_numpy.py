@@ -1,0 +1,56 @@
+"""Products on the CPU: parts of a shared product are the whole, whatever the strides; BLAS keeps the user's threads."""
+
+import numpy as np
+import pytest
+
+from flame.ir.library import MatmulSpec, View
+from flame.runtime import lib_numpy
+
+rng = np.random.default_rng(0)
+ROWS, COLUMNS = (64, 1), (1, 64)  # strides of square matrices of 64, and of their transposes
+
+
+def spec(batch, a, b):
+    return MatmulSpec("float32", batch, 64, 64, 64, a, b)
+
+
+CASES = {
+    "matrices": spec((), View(0, ROWS), View(0, COLUMNS)),
+    "an offset": spec((), View(64, COLUMNS), View(128, ROWS)),
+    "a batch": spec((5,), View(0, (4096, *ROWS)), View(0, (4096, *COLUMNS))),
+    "a batch of one matrix": spec((5,), View(0, (4096, *COLUMNS)), View(0, (0, *ROWS))),
+    "two batch axes": spec((3, 2), View(0, (4096, 0, *ROWS)), View(0, (0, 4096, *ROWS))),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("name", CASES)
+def test_the_parts_are_the_whole(name, threads, monkeypatch):
+    monkeypatch.setattr(lib_numpy, "SHARED_FROM", 1)
+    product = CASES[name]
+    a, b = (rng.normal(size=6 * 4096).astype(np.float32) for _ in range(2))
+    out = np.full((*product.batch, 64, 64), np.nan, np.float32)
+    runs = lib_numpy.bind(product, threads)
+    assert len(runs) == min(threads, (*product.batch, 64)[0]) or lib_numpy.blas() is None
+    for run in runs:
+        run(out.ctypes.data, a.ctypes.data, b.ctypes.data)
+    np.testing.assert_allclose(out, product.numpy(a, b), rtol=1e-4, atol=1e-4)
+
+
+def test_small_products_and_other_libraries_are_not_shared(monkeypatch):
+    assert len(lib_numpy.bind(CASES["matrices"], 8)) == 1
+    monkeypatch.setattr(lib_numpy, "SHARED_FROM", 1)
+    monkeypatch.setattr(lib_numpy, "blas", lambda: None)
+    assert len(lib_numpy.bind(CASES["matrices"], 8)) == 1
+    with lib_numpy.one_thread():
+        pass
+
+
+def test_blas_has_one_thread_inside_and_its_own_number_outside():
+    if lib_numpy.blas() is None:
+        pytest.skip("NumPy has no OpenBLAS here")
+    get, _ = lib_numpy.blas()
+    before = get()
+    with lib_numpy.one_thread():
+        assert get() == 1
+    assert get() == before
