@@ -16,7 +16,7 @@ HALF = np.uint64(32)
 def philox(key: NDArray[np.int64], counter: NDArray[np.int64]) -> NDArray[np.int64]:
     """Word `counter & 3` of block `counter >> 2` of the stream `key`, as an int64 in [0, 2**32)."""
     key, counter = np.broadcast_arrays(key, counter)
-    block, k = (counter >> 2).astype(np.uint64), key.astype(np.uint64)
+    block, k = counter.astype(np.uint64) >> np.uint64(2), key.astype(np.uint64)
     words = [block & LOW, block >> HALF, np.zeros_like(block), np.zeros_like(block)]
     keys = [k & LOW, k >> HALF]
     for _ in range(ROUNDS):

@@ -12,41 +12,44 @@ from flame.ir.graph import toposort
 from flame.ir.library import MatmulSpec, View
 from flame.ir.node import Node, apply, cast, const, var
 from flame.ir.op import Kind
-from flame.ir.ops import flatten
+from flame.ir.ops import Index, flatten
 from flame.ir.target import Target
-from flame.passes.simplify import Scalars, terms
+from flame.passes.simplify import Scalars, simplify, terms
 
 Routine = Callable[[Node, Target, Scalars], Node | None]
 
 
-def strided(n: Node, simple: Scalars) -> tuple[Node, View] | None:
-    """`n` as strides over the value that its movements read; None where it is no strided view."""
+def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
+    """The memory to read for `n`: the deepest value that its movements read as strides a product can take, or `n` itself.
+
+    Each value on the way down is tried: one that must be copied for one product serves all that read it.
+    """
     axes = tuple(var(f"i{a}", extent=size) if size != 1 else const(0) for a, size in enumerate(n.shape))
-    base, at = n, axes
+    best, base, at = (n, View.of(n.shape)), n, axes
     while base.op.kind is Kind.MOVEMENT:
         assert base.op.index is not None
         (source,) = base.src
         at, condition = base.op.index(at, source.shape, **dict(base.attrs))
         if condition is not None:
-            return None
+            break
         base, at = source, tuple(map(simple, at))
+        view = strided(at, axes, base.shape, simple)
+        if view is not None and view.readable(n.shape):
+            best = base, view
+    return best
+
+
+def strided(at: Index, axes: Index, shape: tuple[int, ...], simple: Scalars) -> View | None:
+    """The element `at` of a value of that shape as an offset and a stride for each axis; None where it is none."""
     offset, strides = 0, dict.fromkeys(axes, 0)
-    for term, factor in terms(simple(flatten(at, base.shape))):
+    for term, factor in terms(simple(flatten(at, shape))):
         if term.op.name == "const":
             offset += factor
         elif term in strides and factor > 0:
             strides[term] += factor
         else:
             return None
-    return base, View(offset, tuple(0 if a.op.name == "const" else strides[a] for a in axes))
-
-
-def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
-    """The memory to read for `n`: a strided view where the product can read it in place, else `n` itself, stored."""
-    found = strided(n, simple)
-    if found is not None and found[1].readable(n.shape):
-        return found
-    return n, View.of(n.shape)
+    return View(offset, tuple(0 if a.op.name == "const" else strides[a] for a in axes))
 
 
 def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
@@ -85,5 +88,5 @@ def _chosen(node: Node, target: Target, simple: Scalars) -> Node:
     if made is not None:
         return made
     assert node.op.decompose is not None
-    (simpler,) = libraries((node.op.decompose(node),), target, simple)
+    (simpler,) = libraries(simplify((node.op.decompose(node),), node.src), target, simple)
     return simpler

@@ -77,28 +77,27 @@ def _free(steps: Sequence[Step], last: int, at: int, out: int, leaf: int) -> boo
 
 
 def _in_place(step: Step, out: int, leaf: int) -> bool:
-    """True if the kernel reads the leaf only where, and no later than, it writes the output."""
+    """True if the kernel reads the leaf only where it writes the output, and before."""
     if isinstance(step, Call) or step.slots.count(leaf) != 1:
         return False
     names = {s: p.name for p, s in zip(step.kernel.params, step.slots, strict=True)}
     body = list(statements(step.kernel.body))
     if any(isinstance(s, Fold | Gather) for s in body):
         return False
-    at = next((i for i, s in enumerate(body) if isinstance(s, Store) and s.param == names[out]), None)
-    if at is None:
+    stores = {s.param: (i, s.index) for i, s in enumerate(body) if isinstance(s, Store)}
+    if names[out] not in stores:
         return False
-    store, name = body[at], names[leaf]
-    return _read_at(body[: at + 1], name) <= {store.index} and not _read_at(body[at + 1 :], name)
+    at, index = stores[names[out]]
+    early, late = _loads(body[: at + 1], names[leaf]), _loads(body[at + 1 :], names[leaf])
+    return {n.src[0] for n in early} <= {index} and late <= early
 
 
-def _read_at(body: Sequence[Statement], name: str) -> set[Node]:
-    """The indices at which statements load a parameter."""
+def _loads(body: Sequence[Statement], name: str) -> set[Node]:
+    """The loads of a parameter in statements; in one body, each is done where it is met first."""
     found: set[Node] = set()
     for s in body:
         values = (s.index, s.value) if isinstance(s, Store) else (s.value,) if hasattr(s, "value") else ()
-        for n in toposort(values):
-            if n.op.name == "load" and n["param"] == name and n.src:
-                found.add(n.src[0])
+        found.update(n for n in toposort(values) if n.op.name == "load" and n["param"] == name and n.src)
     return found
 
 

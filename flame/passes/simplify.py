@@ -106,20 +106,29 @@ def spelled(n: Node) -> str:
 
 
 def in_order(node: Node, x: Node, y: Node) -> Node | None:
-    """A sum of indices has one form: the largest factors first, equal terms joined, the constant last."""
+    """A sum of indices has one form: the largest factors first, equal terms joined, quotients and remainders rejoined."""
     every: dict[Node, int] = {}
     for n, factor in terms(node):
         every[n] = every.get(n, 0) + factor
+    for n in [n for n in every if n.op.name == "remainder"]:
+        _rejoin(every, n)
     parts = [(n, f) for n, f in every.items() if f]
     parts.sort(key=lambda t: (t[0].op.name == "const", -t[1], spelled(t[0])))
     return total(parts)
 
 
-def whole(node: Node, x: Node, c: Node, y: Node | None = None) -> Node | None:
-    """(x // c) * c + x % c is x again, alone or behind another term."""
-    if c["value"] <= 0:
-        return None
-    return x if y is None else y + x
+def _rejoin(every: dict[Node, int], rest: Node) -> None:
+    """(x // c) * (c * k) + (x % c) * k is x * k."""
+    x, c = rest.src
+    if c.op.name != "const" or c["value"] <= 0 or not every.get(rest):
+        return
+    deeper = x.op.name == "floor_divide" and x.src[1].op.name == "const" and x.src[1]["value"] > 0
+    quotient = x.src[0] // (x.src[1]["value"] * c["value"]) if deeper else x // c
+    if every.get(quotient) == every[rest] * c["value"]:
+        factor = every.pop(rest)
+        del every[quotient]
+        for n, f in terms(x):
+            every[n] = every.get(n, 0) + f * factor
 
 
 def divide_product(x: Node, c: Node, d: Node, **_: Node) -> Node | None:
@@ -214,8 +223,6 @@ INTEGER = rules(
 INDEX = rules(
     (x + y, in_order),
     ((x + y) * c, x * c + y * c),
-    ((x // c) * c + x % c, whole),
-    ((y + (x // c) * c) + x % c, whole),
     ((x + y) // d, divide_sum),
     ((x + y) % d, mod_sum),
     ((x * c) // d, divide_product),
@@ -329,9 +336,9 @@ def _of_nothing(node: Node) -> Node | None:
             return like(node, 0)
 
 
-def simplify(roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    """No operator is left that changes nothing, and none whose operands are all constants."""
-    return Rewriter(ALGEBRA + INTEGER + SHAPES, first=graph_only).many(roots)
+def simplify(roots: tuple[Node, ...], settled: tuple[Node, ...] = ()) -> tuple[Node, ...]:
+    """No operator is left that changes nothing, and none whose operands are all constants; `settled` stay as they are."""
+    return Rewriter(ALGEBRA + INTEGER + SHAPES, first=graph_only, memo={n: n for n in settled}).many(roots)
 
 
 class Scalars(Rewriter):
