@@ -171,7 +171,6 @@ class Config:
     )
     fuse = Knob("FLAME_FUSE", read_switch, lambda: True, "Fuse operations into kernels; off: one kernel each.")
     reuse = Knob("FLAME_REUSE", read_switch, lambda: True, "Let values of a plan share memory when lives allow.")
-    graphs = Knob("FLAME_GRAPHS", read_switch, lambda: True, "Replay plans as CUDA graphs where that pays.")
     poison = Knob("FLAME_POISON", read_switch, lambda: False, "Fill freed memory with NaN, so that stale reads show.")
     pending_limit = Knob(
         "FLAME_PENDING_LIMIT", read_whole(0), lambda: 100_000, "Nodes pending unrealized before a warning; 0: never."

@@ -1,6 +1,7 @@
 """A GPU: kernels as cubins launched by the driver, matrix products by cuBLASLt, one stream in order."""
 
 import ctypes
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from flame.runtime.buffer import Buffer
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
+
+FORMATS = {"bool": "<?", "uint8": "<B", "int8": "<b", "int16": "<h", "int32": "<i", "int64": "<q", "float32": "<f", "float64": "<d"}
 
 
 class CUDADevice(Device):
@@ -52,10 +55,8 @@ class CUDADevice(Device):
         return (ctypes.c_int64 * max(slots, 1))()
 
     def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
-        raw = np.zeros(8, np.uint8)
-        kind = dtype.register.numpy
-        raw[: kind.itemsize] = np.frombuffer(np.asarray(value, kind).tobytes(), np.uint8)
-        addresses[slot] = int.from_bytes(raw.tobytes(), "little", signed=True)
+        raw = struct.pack(FORMATS[dtype.register.name], value).ljust(8, b"\0")
+        addresses[slot] = int.from_bytes(raw, "little", signed=True)
 
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
         extent = ctypes.c_int64(code.extent)
