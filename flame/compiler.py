@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flame.codegen.lower import lower
 from flame.codegen.print_cpu import CPUPrinter
 from flame.codegen.print_cuda import CUDAPrinter
-from flame.codegen.schedule import geometry, lay_out
+from flame.codegen.schedule import geometry, lay_out, resident
 from flame.config import config
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
@@ -73,7 +73,7 @@ def code(kernel: Kernel, target: Target) -> Code:
     blocks, threads = geometry(kernel)
     signature = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
     source = PRINTERS[target.name].kernel(kernel)
-    return Code(kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body))
+    return Code(kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body), resident(kernel))
 
 
 def work(body: tuple[Statement, ...]) -> int:

@@ -36,7 +36,7 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
-        given = [params] if isinstance(params, (Tensor, dict)) else list(params)
+        given: list[Any] = [params] if isinstance(params, (Tensor, dict)) else list(params)
         if not given or isinstance(params, Tensor):
             raise FlameError(f"{type(self).__name__}: give a list of parameters, such as model.parameters()")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
@@ -88,7 +88,7 @@ class Optimizer:
         wide = float32 if param.dtype.size < 4 else param.dtype
         old = {name: value for name, value in self.state[param].items() if isinstance(value, Tensor)}
         state = {"step": self.state[param]["step"], **{name: value.to(wide) for name, value in old.items()}}
-        grad = param.grad.detach().to(wide)
+        grad = param.grad.detach().to(wide)  # pyright: ignore[reportOptionalMemberAccess]
         grad = -grad if group["maximize"] else grad
         new = self.update(group, state, param.detach().to(wide), grad, numbers.of(wide, param.device))
         return [({"param": param, **old}[name], value.to(param.dtype)) for name, value in new.items()]

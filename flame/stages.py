@@ -32,7 +32,7 @@ def texts(program: Program, stage: str) -> dict[str, str]:
         return {code.name: code.source.strip() for code in program.codes.values()}
     cc = program.target.cc
     return {
-        code.name: ptx_cuda(code.source, code.name, code.signature, (("cc", cc), ("threads", code.threads))).strip()
+        code.name: ptx_cuda(code.source, code.name, code.signature, code.options(cc)).strip()
         for code in program.codes.values()
     }
 

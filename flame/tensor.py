@@ -2,17 +2,17 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ContextDecorator
 from math import prod
 from typing import TYPE_CHECKING, Any, Self, Union
-from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
 
 from flame import values
 from flame.config import config
-from flame.errors import DeviceError, GradError, ShapeError
+from flame.errors import DeviceError, DTypeError, GradError, ShapeError
+from flame.handles import Handles, Owners
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import ops as _ops  # noqa: F401  fills the operator table
@@ -25,36 +25,17 @@ from flame.passes.retain import frontier
 from flame.runtime import devices
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Device
+from flame.runtime.interrupts import Uninterrupted
 
 Number = Union[bool, int, float]
 
 
-class _Handles:
-    """A set of handles by identity, which forgets them when Python does: `==` of tensors compares their elements."""
-
-    def __init__(self) -> None:
-        self._refs: dict[int, ReferenceType[Tensor]] = {}
-
-    def add(self, t: "Tensor") -> None:
-        key, refs = id(t), self._refs
-        if key not in refs:
-            refs[key] = ref(t, lambda _: refs.pop(key, None) and None)
-
-    def discard(self, t: "Tensor") -> None:
-        self._refs.pop(id(t), None)
-
-    def __iter__(self) -> "Iterator[Tensor]":
-        return iter([t for r in list(self._refs.values()) if (t := r()) is not None])
-
-    def __len__(self) -> int:
-        return len(self._refs)
-
-
 _uid = itertools.count()
-_live = _Handles()  # handles whose value is pending: what may be read later
-_holding = _Handles()  # handles on leaves: whose memory must not be donated behind their back
-_trainable: "WeakValueDictionary[Node, Tensor]" = WeakValueDictionary()  # the nodes that gradients are asked for
+_live: "Handles[Tensor]" = Handles()  # handles whose value is pending: what may be read later
+_holding: "Handles[Tensor]" = Handles()  # handles on leaves: whose memory must not be donated behind their back
+_trainable: "Owners[Tensor]" = Owners()  # the nodes that gradients are asked for
 _recording = True
+_unwatched = WATCH = 256  # tensors made between looks at how many nodes are pending
 _warned = False
 
 
@@ -148,13 +129,11 @@ class Tensor(Methods):
             raise GradError("requires_grad_() on a computed tensor; detach() it first")
         if requires_grad and not self.dtype.is_float:
             raise GradError(f"only floating tensors can require gradients, this one is {self.dtype}")
+        if requires_grad and not self.requires_grad:  # a node of its own: what was made of it before is no function of it
+            self.requires_grad = True
+            computed = self.node in values.COMPUTED
+            self._point(_leaf_of(self.node) if computed else apply("mark", apply("detach", self.node), uid=next(_uid)))
         self.requires_grad = requires_grad
-        if requires_grad:
-            if self.node in _trainable and _trainable[self.node] is not self:
-                self._point(apply("mark", self.node, uid=next(_uid)))
-            _trainable[self.node] = self
-        elif _trainable.get(self.node) is self:
-            del _trainable[self.node]
         return self
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -228,9 +207,9 @@ class Tensor(Methods):
         """
         self._check_backward()
         seed = _seed(self, gradient)
-        owners = list(inputs) if inputs is not None else [_trainable[n] for n in _leaves_below(self.node)]
-        grads = gradients(self.node, seed, tuple(o.node for o in owners))
-        for owner, g in zip(owners, grads, strict=True):
+        leaves = _owned(toposort([self.node])) if inputs is None else {t.node: t for t in inputs}
+        grads = gradients(self.node, seed, tuple(leaves))
+        for owner, g in zip(leaves.values(), grads, strict=True):
             if g is not None:
                 note(g)
                 made = Tensor(g, owner.device, create_graph, is_leaf=not create_graph)
@@ -268,6 +247,8 @@ class Tensor(Methods):
             )
         if other.shape != self.shape:
             raise ShapeError(f"{name} gives shape {other.shape}, which does not fit in place into {self.shape}")
+        if other.dtype.category > self.dtype.category:
+            raise DTypeError(f"{name} gives {other.dtype}, which {self.dtype} cannot hold; cast the tensor before")
         node = nd.cast(other.node, self.dtype)
         if self.requires_grad and self.is_leaf:
             node = apply("mark", apply("detach", node), uid=next(_uid))  # a leaf of its own, though still pending
@@ -277,9 +258,7 @@ class Tensor(Methods):
         return self
 
     def _point(self, node: Node) -> None:
-        """Let the handle mean another node."""
-        if _trainable.get(self.node) is self:
-            del _trainable[self.node]
+        """Let the handle mean another node; gradients of the old one are still its own."""
         self.node = node
         if self.requires_grad and self.is_leaf:
             _trainable[node] = self
@@ -344,8 +323,12 @@ def _leaf_of(node: Node) -> Node:
 
 def _watch() -> None:
     """A graph that grows without end gets one warning, which names the line that builds it."""
-    global _warned
-    if not _warned and nd.alive() > config.pending_limit:
+    global _unwatched, _warned
+    _unwatched -= 1
+    if _unwatched:
+        return
+    _unwatched = WATCH
+    if not _warned and 0 < config.pending_limit < nd.alive():
         _warned = True
         warnings.warn(
             f"{nd.alive()} graph nodes are pending, the last made at {user_line()}; realize() what accumulates over steps "
@@ -362,7 +345,9 @@ def realize(*tensors: Tensor) -> None:
     for t in pending:
         by_device.setdefault(t.device, []).append(t)
     for device, some in by_device.items():
-        values.compute([t.node for t in some], device, user_line(), readers=_readers(some))
+        compute = values.prepare([t.node for t in some], device, user_line(), readers=_readers(some))
+        with Uninterrupted():
+            compute()
     for t in tensors:
         values.get(t.node)
         t._settle()
@@ -378,7 +363,7 @@ def _readers(roots: Sequence[Tensor]) -> values.Readers:
         outside = toposort([n for n in live if n not in places], _Either(places))
         direct |= frontier(outside, places)
         later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf]
-        wanted = tuple(n for n in places if n in _trainable)
+        wanted = tuple(_owned(places))
         key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted))
 
         def differentiate() -> Collection[Node]:
@@ -414,20 +399,23 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     device = targets[0].device
     line = user_line()
     old = {t.node for t in targets}
-    fresh = {new.node for _, new in pairs}
+    given = [new.node for _, new in pairs]
+    fresh = set(given)
     pending = [t for t in _live if t.node not in fresh and t.device is device]
     readers = _readers_of(old, [t.node for t in pending])
     waiting = [t for t in pending if t.node in readers]
-    roots = [*(new.node for _, new in pairs), *(t.node for t in waiting)]
+    roots = [*given, *(t.node for t in waiting)]
     mine = {id(t) for t in targets}
     elsewhere = {t.node for t in _holding if id(t) not in mine}
     donate = [n for n in old if n in values.COMPUTED and n not in elsewhere]
-    values.compute(roots, device, line, donate)
-    for t in waiting:
-        t._settle()
-    for target, source in pairs:
-        target._point(_leaf_of(source.node))
-        source._settle()
+    compute = values.prepare(roots, device, line, donate)
+    with Uninterrupted():
+        compute()
+        for t in waiting:
+            t._settle()
+        for (target, source), node in zip(pairs, given, strict=True):
+            target._point(_leaf_of(node))
+            source._settle()
 
 
 def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
@@ -440,8 +428,9 @@ def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-def _leaves_below(root: Node) -> list[Node]:
-    return [n for n in toposort([root]) if n in _trainable]
+def _owned(nodes: Iterable[Node]) -> dict[Node, Tensor]:
+    """The nodes among these whose gradient a handle waits for."""
+    return {n: t for n in nodes if (t := _trainable.get(n)) is not None and t.requires_grad}
 
 
 def _seed(root: Tensor, gradient: Tensor | None) -> Node:

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import prod
-from weakref import ReferenceType, WeakSet, ref
+from weakref import ReferenceType, ref
 
 from flame import compiler, stages
 from flame.config import config
@@ -36,14 +36,14 @@ class Donated:
 class Ready:
     """A compiled graph on its device, and which inputs its leaves are."""
 
-    program: compiler.Program
+    program: compiler.Program | None  # where somebody looks: its nodes may be a user's, whose memory it would hold
     executable: Executable
     inputs: tuple[int, ...]
     donors: tuple[int, ...]  # inputs whose memory an output takes
 
 
 _values: dict[int, tuple["ReferenceType[Node]", Value | Donated]] = {}
-_shared: "WeakSet[Buffer]" = WeakSet()  # memory of several nodes: never donated
+_holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
 _kept: dict[object, tuple[int, ...]] = {}
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
@@ -62,7 +62,21 @@ COMPUTED = _Computed()
 def put(node: Node, value: Value | Donated) -> None:
     """Give a node its value; it is forgotten with the node."""
     key = id(node)
-    _values[key] = (ref(node, lambda _: _values.pop(key, None) and None), value)
+    _forget(key)
+    _values[key] = (ref(node, lambda _: _forget(key)), value)
+    if isinstance(value, Buffer):
+        _holders[id(value)] = _holders.get(id(value), 0) + 1
+
+
+def _forget(key: int) -> None:
+    """A node is gone, or has another value now."""
+    found = _values.pop(key, None)
+    if found is None or not isinstance(found[1], Buffer):
+        return
+    buffer = id(found[1])
+    _holders[buffer] -= 1
+    if not _holders[buffer]:
+        del _holders[buffer]
 
 
 def get(node: Node) -> Value | None:
@@ -83,17 +97,20 @@ def count() -> int:
     return len(_values)
 
 
-def compute(
+def prepare(
     roots: Sequence[Node], device: Device, line: str, donate: Collection[Node] = (), readers: Readers | None = None
-) -> None:
-    """Give every root a value, in one plan. `readers` tells what else will be read of the graph later."""
+) -> Callable[[], None]:
+    """What gives every root a value, in one plan, when it is called: until then nothing has changed.
+
+    `readers` tells what else will be read of the graph later.
+    """
     wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED))
     for n in wanted:
         if prod(n.shape) == 0:
             put(n, device.pool.buffer(0, line))
     wanted = tuple(n for n in wanted if prod(n.shape))
     if not wanted:
-        return
+        return lambda: None
     order = toposort(wanted, COMPUTED)
     inputs = [n for n in order if n in COMPUTED]
     values = [_checked(n) for n in inputs]
@@ -102,8 +119,9 @@ def compute(
     kept = _retained(key, order, given, wanted, readers) if readers else ()
     targets = (*wanted, *kept)
     places = {n: i for i, n in enumerate(order)}
-    donors = frozenset(inputs.index(n) for n in donate if n in given and _values[id(n)][1] not in _shared)
-    full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse)
+    donors = frozenset(inputs.index(n) for n in donate if n in given and _holders.get(id(get(n))) == 1)
+    watched = config.validate or bool(config.show)
+    full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse, watched)
     ready = _ready.get(full)
     if ready is None:
         ready = _ready[full] = _prepare(targets, inputs, values, donors, device)
@@ -111,7 +129,7 @@ def compute(
             _ready.popitem(last=False)
     else:
         _ready.move_to_end(full)
-    _run(ready, targets, inputs, values, line)
+    return lambda: _run(ready, targets, inputs, values, line)
 
 
 def _checked(n: Node) -> Value:
@@ -156,21 +174,17 @@ def _prepare(
     executable = Executable(program.plan, program.codes, device)
     order = [-1 - n["uid"] for n in compiler.leaves(program.optimized)]
     at = dict(zip(program.plan.leaves, order, strict=True))
-    return Ready(program, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated))
+    watched = config.validate or config.show
+    return Ready(program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated))
 
 
 def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: list[Value], line: str) -> None:
-    if config.show:
+    observe = None
+    if ready.program is not None:
         stages.announce(ready.program, line)
-    observe = observer(ready.program) if config.validate else None
+        observe = observer(ready.program) if config.validate else None
     outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
-    known = {id(v) for v in values}
-    taken = {id(values[i]) for i in ready.donors}
     for i in ready.donors:
         put(inputs[i], Donated(line))
-    seen: set[int] = set()
     for node, value in zip(targets, outputs, strict=True):
-        if isinstance(value, Buffer) and (id(value) in seen or (id(value) in known and id(value) not in taken)):
-            _shared.add(value)
-        seen.add(id(value))
         put(node, value)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from flame import compiler
-from flame.codegen.schedule import geometry
 from flame.compiler import Program
 from flame.ir import ops  # noqa: F401  fills the operator table
 from flame.ir.dtype import DType
@@ -159,7 +158,7 @@ def offline(program: Program, cc: tuple[int, int] = (9, 0)) -> list[Machine]:
 
     made = []
     for kernel, code in program.codes.items():
-        options = (("cc", cc), ("threads", geometry(kernel)[1]))
+        options = code.options(cc)
         ptx = cuda_compile.ptx_cuda(code.source, code.name, code.signature, options)
         cuda_compile.assemble(ptx, cc)
         made.append(Machine(ptx, cuda_compile.resources(ptx, cc), kernel.layout))

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flame.demo import data, pictures
 from flame.demo.model import DiffusionTransformer, sample
 from flame.demo.report import Watch, write
-from flame.demo.train import BATCH, History, every_digit, train
+from flame.demo.training import BATCH, History, every_digit, train
 from flame.errors import FlameError, MissingError
 
 NEEDED = {"sklearn": "scikit-learn", "matplotlib": "matplotlib"}
@@ -136,12 +136,16 @@ def draw(model: DiffusionTransformer, console: Console) -> tuple[np.ndarray, np.
 
 def tell(report: dict[str, Any], out: Path, console: Console) -> None:
     """The results in a few lines."""
-    step = report["compiled"]["training_step"]
     console.print(
         f"\nTrained {report['steps']} steps on {report['device']} in {report['train_seconds']:.0f} s, "
-        f"{report['images_per_second']:,.0f} images/s; a step's {step['graph_nodes']:,} operations run as "
-        f"{step['launches']} kernel launches and {sum(step['library_calls'].values())} matrix products."
+        f"{report['images_per_second']:,.0f} images/s."
     )
+    step = report["compiled"]["training_step"]
+    if step:  # none was compiled where this process has run the demo before
+        console.print(
+            f"A step's {step['graph_nodes']:,} operations run as {step['launches']} kernel launches and "
+            f"{sum(step['library_calls'].values())} matrix products."
+        )
     console.print(
         f"[bold]{report['recognised']:.1%}[/bold] of {report['samples']} drawn digits are recognised as the digit "
         f"asked for, by a classifier that reads {report['judge_on_real']:.1%} of real digits it never saw."

@@ -35,8 +35,9 @@ class Watch:
 
 def describe(program: compiler.Program) -> dict[str, Any]:
     """One program: operations of its graph, and what they became."""
-    launches = Counter(step.kernel.name for step in program.plan.steps if hasattr(step, "kernel"))
-    calls = Counter(step.routine for step in program.plan.steps if hasattr(step, "routine"))
+    steps: tuple[Any, ...] = program.plan.steps
+    launches = Counter(step.kernel.name for step in steps if hasattr(step, "kernel"))
+    calls = Counter(step.routine for step in steps if hasattr(step, "routine"))
     return {
         "graph_nodes": operations(program.roots),
         "kernels": len(launches),
@@ -83,9 +84,14 @@ def page(report: dict[str, Any]) -> str:
         ("recognised as the digit asked for", f"{report['recognised']:.1%}"),
         ("the judge itself, on real digits held out", f"{report['judge_on_real']:.1%}"),
     ]
-    calls = " and ".join(f"{count} of {name}" for name, count in step["library_calls"].items())
     lines = ["# flame demo", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    lines += [
+    return "\n".join(lines + (step_section(step) if step else []))
+
+
+def step_section(step: dict[str, Any]) -> list[str]:
+    """The lines about the training step."""
+    calls = " and ".join(f"{count} of {name}" for name, count in step["library_calls"].items())
+    return [
         "## One training step",
         "",
         f"Forward pass, backward pass and optimizer: {step['graph_nodes']:,} operations of the graph became "
@@ -98,4 +104,3 @@ def page(report: dict[str, Any]) -> str:
         "See the source of each with `FLAME_SHOW=source flame demo --steps 1`.",
         "",
     ]
-    return "\n".join(lines)

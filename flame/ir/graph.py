@@ -60,13 +60,17 @@ def readers(order: list[Node]) -> dict[Node, list[Node]]:
 
 
 def fingerprint(order: list[Node], roots: Iterable[Node], leaves: Collection[Node]) -> Hashable:
-    """A key equal for graphs that differ only in which buffers their leaves are; `leaves` are taken as given."""
+    """A key equal for graphs that differ only in which buffers their leaves are; `leaves` are taken as given.
+
+    A node's `uid` tells it from others of the same graph, which its place in the order does as well.
+    """
     number: dict[Node, int] = {}
     parts: list[object] = []
     for node in order:
         if node in leaves:
             parts.append((node.shape, node.dtype))
         else:
-            parts.append((node.op, node.attrs, *[number[s] for s in node.src]))
+            attrs = node.attrs if not node.attrs or node.attrs[0][0] != "uid" else None
+            parts.append((node.op, attrs, *[number[s] for s in node.src]))
         number[node] = len(parts)
     return tuple(parts), tuple([number[r] for r in roots])

@@ -78,3 +78,8 @@ class Code:
     blocks: int
     threads: int
     work: int  # elements visited, over all blocks: what decides whether threads share it
+    resident: int = 1  # blocks that must fit on a multiprocessor at once: it bounds the registers of a thread
+
+    def options(self, cc: tuple[int, int]) -> tuple[tuple[str, Any], ...]:
+        """What a compiler for a GPU of that compute capability must be told."""
+        return (("cc", cc), ("threads", self.threads), ("resident", self.resident))

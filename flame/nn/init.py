@@ -5,15 +5,16 @@ Random ones draw from `flame.random`'s stream: `flame.manual_seed` repeats them.
 
 import math
 
+import numpy as np
+
 from flame.errors import FlameError, ShapeError
-from flame.ops.create import full
 from flame.ops.random import rand, randn
-from flame.tensor import Tensor, no_grad
+from flame.tensor import Tensor, from_array, no_grad
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """`val` everywhere."""
-    return set_(tensor, full(tensor.shape, val, dtype=tensor.dtype, device=tensor.device))
+    return set_(tensor, from_array(np.full(tensor.shape, val, tensor.dtype.numpy), tensor.device))
 
 
 def zeros_(tensor: Tensor) -> Tensor:

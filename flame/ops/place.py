@@ -25,13 +25,15 @@ def _in_place(name: str) -> None:
 
 for _name in ("add", "sub", "mul", "div", "clamp", "masked_fill", "neg", "exp", "sqrt", "relu"):
     _in_place(_name)
+for _name, _sign in (("add", "iadd"), ("sub", "isub"), ("mul", "imul"), ("div", "itruediv")):
+    setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))
 
 
 @method
 def copy_(self: Tensor, source: Tensor) -> Tensor:
     """Take the values of `source`, broadcast and cast to this tensor."""
     wide = source.to(self.device) if source.device is not self.device else source
-    return self._become(wide.expand(*self.shape), "copy_()")
+    return self._become(to_dtype(wide, self.dtype).expand(*self.shape), "copy_()")
 
 
 @method

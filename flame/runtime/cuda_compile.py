@@ -25,7 +25,10 @@ _lock = threading.RLock()
 
 
 def compile_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> bytes:
-    """The cubin of kernel `name`; `options` are pairs: ("cc", (9, 0)), ("threads", 256)."""
+    """The cubin of kernel `name`; `options` are pairs: ("cc", (9, 0)), ("threads", 256), ("resident", 4).
+
+    `threads` is the size of a block, `resident` how many blocks must fit on a multiprocessor: both bound the registers.
+    """
     chosen = dict(options)
     return assemble(ptx_cuda(source, name, signature, options), tuple(chosen["cc"]))
 
@@ -35,7 +38,8 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
     from flame.runtime.cuda_emit import targeting
 
     chosen = dict(options)
-    cc, threads = tuple(chosen["cc"]), chosen.get("threads")
+    cc, threads, resident = tuple(chosen["cc"]), chosen.get("threads"), chosen.get("resident", 1)
+    bounds = (threads, resident) if threads and resident > 1 else threads
     path = cache.source_file(source, name)
     with _lock:
         cuda, types = _numba()
@@ -50,7 +54,7 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
                     device=False,
                     abi="numba",
                     fastmath=FAST,
-                    launch_bounds=threads,
+                    launch_bounds=bounds,
                 )
         except Exception as problem:
             raise CompileError(_explain(path, name, cc, problem)) from problem

@@ -45,7 +45,7 @@ class CUDADevice(Device):
         cuda.fill(address, 0xFF, nbytes, self.stream)
 
     def job(self, code: Code) -> Job:
-        return Job("cuda", code.source, code.name, code.signature, (("cc", self.target.cc), ("threads", code.threads)))
+        return Job("cuda", code.source, code.name, code.signature, code.options(self.target.cc))
 
     def load(self, binary: bytes, code: Code) -> Any:
         cuda.use(self.number)

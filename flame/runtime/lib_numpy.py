@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ def array(address: int, dtype: np.dtype, shape: tuple[int, ...], view: View) -> 
     """Memory at an address as a strided array."""
     size = dtype.itemsize
     reach = view.offset + sum((n - 1) * s for n, s in zip(shape, view.strides, strict=True)) + 1 if prod(shape) else 0
-    memory = (ctypes.c_char * (reach * size)).from_address(address)
+    memory: Any = (ctypes.c_char * (reach * size)).from_address(address)
     strides = tuple(s * size for s in view.strides)
     return np.ndarray(shape, dtype, memory, view.offset * size, strides)
 
@@ -63,7 +64,7 @@ def blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
         maps = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return None
-    for path in dict.fromkeys(line.split()[-1] for line in maps if "openblas" in line):
+    for path in dict.fromkeys(line.split(maxsplit=5)[5] for line in maps if "openblas" in line):
         library = ctypes.CDLL(path)
         for prefix in PREFIXES:
             for suffix in SUFFIXES:

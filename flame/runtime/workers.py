@@ -7,6 +7,7 @@ closes and they leave.
 
 import atexit
 import contextlib
+import contextvars
 import hashlib
 import importlib
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from flame.runtime import cache, cpu_compile
 FEW = 2  # so many kernels are compiled here
 SHARE = {"cpu": 8, "cuda": 2}  # kernels that are worth one more worker: one takes a second to start, and 150 MB
 PATIENCE = 0.02  # seconds between looks at the queue while a worker starts
+HERE = ThreadPoolExecutor(1, "flame-compile")
 LENGTH = struct.Struct("<Q")
 
 
@@ -51,7 +54,11 @@ def key(job: Job) -> str:
 
 
 def compile_here(job: Job) -> bytes:
-    """Compile in this process, without the cache."""
+    """Compile in this process, without the cache; in a thread, where no Ctrl-C leaves Numba half-way, or half imported."""
+    return HERE.submit(contextvars.copy_context().run, _compile, job).result()
+
+
+def _compile(job: Job) -> bytes:
     if job.target == "cpu":
         return cpu_compile.compile_cpu(job.source, job.name, job.signature)
     from flame.runtime import cuda_compile  # imports numba-cuda, which a machine without a GPU may lack

@@ -1,9 +1,13 @@
 """The same graphs on the GPU and on the CPU: forms, dtypes, sizes, gradients, a training loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import flame
+from flame import nn, optim
+from flame.nn import functional as F
 
 pytestmark = pytest.mark.gpu
 RNG = np.random.default_rng(0)
@@ -123,3 +127,33 @@ def test_memory_comes_back():
     for _ in range(3):
         (flame.randn(512, 512, device="cuda") @ flame.randn(512, 512, device="cuda")).sum().item()
     assert pool.stats().in_use == before
+
+
+def test_products_without_a_library_are_printed_kernels(monkeypatch):
+    """What no library does is decomposed and still runs."""
+    device = flame.device("cuda")
+    monkeypatch.setattr(device, "target", replace(device.target, libraries=frozenset()))
+    a, b = RNG.normal(size=(3, 70, 45)).astype("f4"), RNG.normal(size=(45, 33)).astype("f4")
+    got = (flame.tensor(a, device="cuda") @ flame.tensor(b, device="cuda") + 0.125).numpy()
+    near(got, (a.astype("f8") @ b + 0.125).astype("f4"), 1e-5, "printed product")
+
+
+def test_a_transformer_block_trains_like_on_the_cpu():
+    losses = {}
+    for where in ("cuda", "cpu"):
+        with flame.config(device=where):
+            flame.manual_seed(3)
+            block = nn.Sequential(nn.Linear(24, 32), nn.GELU(), nn.LayerNorm(32), nn.Linear(32, 24))
+            attend = nn.MultiHeadAttention(24, 4, batch_first=True)
+            parameters = [*block.parameters(), *attend.parameters()]
+            optimizer = optim.AdamW(parameters, lr=1e-2)
+            x = flame.randn(8, 10, 24)
+            losses[where] = []
+            for _ in range(6):
+                y, _ = attend(x, x, x)
+                loss = F.mse_loss(block(x + y), x)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses[where].append(loss.item())
+    np.testing.assert_allclose(losses["cuda"], losses["cpu"], rtol=2e-4)

@@ -236,3 +236,92 @@ def test_wrong_use_is_explained():
         w.grad = flame.ones(3)
         optimizer.step()
     assert "lr: 1.0" in repr(optimizer)
+
+
+def stepped_once(param):
+    """One step of size 1 against a gradient of ones."""
+    optimizer = optim.SGD([param], lr=1.0)
+    param.grad = flame.ones(*param.shape)
+    optimizer.step()
+
+
+def test_what_was_made_of_a_parameter_keeps_its_value():
+    start = np.arange(4, dtype=np.float32)
+    param = nn.Parameter(start)
+    made = {
+        "detached": param.detach(),
+        "realized": param.detach().realize(),
+        "view": param.detach().reshape(2, 2),
+        "clone": param.clone(),
+        "twice": param * 2,
+        "sum": param.exp().sum(),
+    }
+    stepped_once(param)
+    assert param.detach().numpy().tolist() == (start - 1).tolist()
+    expected = {"twice": start * 2, "sum": np.exp(start).sum()}
+    for name, tensor in made.items():
+        np.testing.assert_allclose(
+            tensor.detach().numpy().reshape(-1), expected.get(name, start).reshape(-1), rtol=1e-6
+        )
+
+
+def test_a_reader_older_than_the_value_keeps_it():
+    """Memory is handed on only when no node that anybody can still read has it."""
+    flame.manual_seed(0)
+    param = nn.Parameter(flame.rand(4))
+    twice, view = param.detach() * 2, param.detach().reshape(2, 2)
+    start = param.detach().numpy()
+    stepped_once(param)
+    np.testing.assert_allclose(twice.numpy(), 2 * start)
+    np.testing.assert_allclose(view.numpy().reshape(-1), start)
+
+
+def test_where_a_parameter_came_from_keeps_its_value():
+    source = flame.tensor([1.0, 2.0])
+    one, two, three = nn.Parameter(source), nn.Parameter(source), nn.Parameter(flame.zeros(2))
+    flame.assign([(three, source)])
+    for param in (one, two, three):
+        stepped_once(param)
+        assert param.detach().numpy().tolist() == [0.0, 1.0]
+    assert source.numpy().tolist() == [1.0, 2.0]
+
+
+def test_assignments_happen_at_once():
+    a, b = flame.tensor([1.0]), flame.tensor([2.0])
+    flame.assign([(a, b), (b, a)])
+    assert (a.item(), b.item()) == (2.0, 1.0)
+
+
+def test_parameters_as_each_others_gradients():
+    a, b = nn.Parameter(flame.ones(2)), nn.Parameter(flame.ones(2) * 2)
+    optimizer = optim.SGD([a, b], lr=0.5)
+    a.grad, b.grad = b.detach(), a.detach()
+    optimizer.step()
+    assert (a.detach().numpy()[0], b.detach().numpy()[0]) == (0.0, 1.5)
+    assert (a.grad.numpy()[0], b.grad.numpy()[0]) == (2.0, 1.0)
+
+
+def test_half_precision_is_updated_in_float32():
+    """β₂ = 0.999 is 1 in bfloat16: computed there, the variance would never change."""
+    start, grads = rng.normal(size=8), [rng.normal(size=8) for _ in range(4)]
+    param = flame.tensor(start.astype(np.float32)).bfloat16().requires_grad_()
+    optimizer = optim.AdamW([param], lr=0.1)
+    for g in grads:
+        param.grad = flame.tensor(g.astype(np.float32)).bfloat16()
+        optimizer.step()
+    assert param.dtype is flame.bfloat16
+    expected = np_adam(start, grads, 0.1, weight_decay=1e-2, decouple=True)
+    np.testing.assert_allclose(param.detach().float().numpy(), expected, rtol=0.03, atol=0.03)
+
+
+def test_a_thousand_steps_leave_memory_flat():
+    import gc
+
+    net = fresh_net()
+    optimizer = optim.AdamW(net.parameters(), lr=1e-3)
+    pool, seen = X.device.pool, []
+    for _ in range(5):
+        train(net, optimizer, 200)
+        gc.collect()
+        seen.append((pool.stats().in_use, pool.stats().reserved, flame.values.count(), flame.ir.node.alive()))
+    assert seen[2:] == seen[1:2] * 3, seen  # the first round fills caches

@@ -1,5 +1,6 @@
 """Bad input: a clear error at the user's line, and everything usable after it."""
 
+import gc
 import inspect
 import os
 import re
@@ -164,6 +165,7 @@ def test_out_of_memory_says_who_holds_what_and_passes():
     pool = devices.get("cpu").pool
     held = flame.ones(1 << 18).realize()  # the holder
     pending = flame.ones(1 << 20) * 2.0
+    gc.collect()
     pool.trim()
     before = pool.stats()
     with flame.config(memory_limit=before.reserved + (1 << 20)):
@@ -178,6 +180,7 @@ def test_out_of_memory_says_who_holds_what_and_passes():
             assert "FLAME_MEMORY_LIMIT" in str(caught.value)
         assert flame.ones(3).sum().item() == 3, "small work still fits"
     del caught
+    gc.collect()
     assert pool.stats().in_use == before.in_use
     assert pending.sum().item() == 1 << 21
     assert held.sum().item() == 1 << 18

@@ -1,0 +1,31 @@
+"""Ctrl-C between two deeds, never in the middle of one."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Uninterrupted:
+    """`with Uninterrupted():` a Ctrl-C inside takes effect at its end: memory that was given away has its new owner by then.
+
+    Python delivers signals to the main thread alone; in others there is nothing to do.
+    """
+
+    def __enter__(self) -> None:
+        self.before: Any = None
+        self.caught: tuple[int, FrameType | None] | None = None
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                signal.signal(signal.SIGINT, self._later)
+                self.before = before
+
+    def _later(self, number: int, frame: FrameType | None) -> None:
+        self.caught = number, frame
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+            if self.caught is not None:
+                self.before(*self.caught)
