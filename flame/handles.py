@@ -9,7 +9,7 @@ from flame.ir.node import Node
 Handle = TypeVar("Handle")
 
 
-class _Entry(ref):  # type: ignore[type-arg]
+class _Entry(ref):
     """A weak reference that knows its key, so that one callback serves all."""
 
     __slots__ = ("key",)

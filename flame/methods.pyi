@@ -23,7 +23,7 @@ class Methods:
     def __add__(self, other: Any) -> Tensor:
         """Sum. Elementwise, of broadcast shape, differentiable where the function is."""
     def __and__(self, other: Any) -> Tensor: ...
-    def __eq__(self, other: Any) -> Any: ...  # type: ignore[override]
+    def __eq__(self, other: Any) -> Any: ...
     def __floordiv__(self, other: Any) -> Tensor:
         """Quotient, rounded down. Elementwise, of broadcast shape, differentiable where the function is."""
     def __ge__(self, other: Any) -> Tensor:
@@ -32,8 +32,16 @@ class Methods:
         """Integers, slices with steps, None, Ellipsis, and integer tensors or lists (one, or several that broadcast)."""
     def __gt__(self, other: Any) -> Tensor:
         """True where the first is larger. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __iadd__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`add` in place: this handle takes the result; tensors made from it before keep their values."""
+    def __imul__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`mul` in place: this handle takes the result; tensors made from it before keep their values."""
     def __invert__(self) -> Tensor: ...
+    def __isub__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`sub` in place: this handle takes the result; tensors made from it before keep their values."""
     def __iter__(self) -> Any: ...
+    def __itruediv__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """`div` in place: this handle takes the result; tensors made from it before keep their values."""
     def __le__(self, other: Any) -> Tensor:
         """True where the first is smaller or equal. Elementwise, of broadcast shape, differentiable where the function is."""
     def __lt__(self, other: Any) -> Tensor:
@@ -43,12 +51,12 @@ class Methods:
         """What floor division leaves; it has the sign of the divisor. Elementwise, of broadcast shape, differentiable where the function is."""
     def __mul__(self, other: Any) -> Tensor:
         """Product. Elementwise, of broadcast shape, differentiable where the function is."""
-    def __ne__(self, other: Any) -> Any: ...  # type: ignore[override]
+    def __ne__(self, other: Any) -> Any: ...
     def __neg__(self) -> Tensor:
         """The negative. Elementwise, of broadcast shape, differentiable where the function is."""
     def __or__(self, other: Any) -> Tensor: ...
     def __pow__(self, other: Any) -> Tensor:
-        """x ** 2 is x * x: a product instead of a logarithm and an exponential."""
+        """A product or a square root is cheaper than a logarithm and an exponential, and exact."""
     def __radd__(self, other: Any) -> Tensor: ...
     def __rand__(self, other: Any) -> Tensor: ...
     def __rfloordiv__(self, other: Any) -> Tensor: ...
@@ -71,13 +79,13 @@ class Methods:
     def add_(self, *args: Any, **kwargs: Any) -> Tensor:
         """`add` in place: this handle takes the result; tensors made from it before keep their values."""
     def all(self, dim: Any = ..., keepdim: _bool = ...) -> Tensor:
-        """True where all elements are true."""
+        """True where all elements are true; True of none."""
     def amax(self, dim: Any = ..., keepdim: _bool = ...) -> Tensor:
         """The largest value over dimensions; equal ones share the gradient."""
     def amin(self, dim: Any = ..., keepdim: _bool = ...) -> Tensor:
         """The smallest value over dimensions; equal ones share the gradient."""
     def any(self, dim: Any = ..., keepdim: _bool = ...) -> Tensor:
-        """True where any element is true."""
+        """True where any element is true; False of none."""
     def argmax(self, dim: _int | None = ..., keepdim: _bool = ...) -> Tensor:
         """Where the largest value lies, the first of equal ones, as int64; over the flattened tensor without `dim`."""
     def argmin(self, dim: _int | None = ..., keepdim: _bool = ...) -> Tensor:
@@ -203,7 +211,7 @@ class Methods:
     def maximum(self, other: Any) -> Tensor:
         """The larger; nan wins. Elementwise, of broadcast shape, differentiable where the function is."""
     def mean(self, dim: Any = ..., keepdim: _bool = ..., *, dtype: DType | None = ...) -> Tensor:
-        """The mean over dimensions of a floating tensor."""
+        """The mean over dimensions of a floating tensor; that of a half precision is formed in float32."""
     def min(self, dim: Any = ..., keepdim: _bool = ...) -> Any:
         """The smallest value; with `dim`, (values, indices) along it; with a tensor, the elementwise minimum."""
     def minimum(self, other: Any) -> Tensor:

@@ -104,7 +104,7 @@ class Tensor(Methods):
             raise ShapeError("len() of a 0-d tensor; it has no dimension to count, use .numel()")
         return self.shape[0]
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     @property
     def grad(self) -> "Tensor | None":

@@ -63,6 +63,6 @@ def compare(step: Step, node: Node, got: Any, expected: Any, noise: float = 0.0)
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         who = f"kernel {step.kernel.name}" if isinstance(step, Launch) else f"routine {step.routine}"
         raise ValidationError(
-            f"{who} differs from the oracle in {int(wrong.sum())} of {wrong.size} elements of {node!r}: at {at} it gives "
-            f"{a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage is wrong"
+            f"{who} differs from the oracle in {int(wrong.sum())} of {wrong.size} elements of {node!r}: at {at} it "
+            f"gives {a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage is wrong"
         )

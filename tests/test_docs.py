@@ -59,12 +59,14 @@ def test_links_and_their_anchors_exist(page: Path):
 def anchors(page: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
     heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", h)).lower().replace(" ", "-") for h in heads}
+    return {
+        re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", h)).lower().replace(" ", "-") for h in heads
+    }
 
 
 # --- the page of nouns ------------------------------------------------------------------------------------------------
 def nouns(path: Path) -> str:
-    """Every dataclass and enumeration of a file, its sentence and its fields; comments of the source say what they mean."""
+    """Every dataclass and enumeration of a file, its sentence and its fields with the comments of the source."""
     source = path.read_text()
     lines, out = source.splitlines(), list[str]()
     for node in ast.parse(source).body:
@@ -93,7 +95,9 @@ def named(node: ast.AnnAssign | ast.Assign) -> str:
 
 def field(node: ast.AnnAssign | ast.Assign, lines: list[str]) -> str:
     kind = ast.unparse(node.annotation).replace("'", "") if isinstance(node, ast.AnnAssign) else ""
-    value = f" = {ast.unparse(node.value)}" if node.value is not None and "auto()" not in ast.unparse(node.value) else ""
+    value = (
+        f" = {ast.unparse(node.value)}" if node.value is not None and "auto()" not in ast.unparse(node.value) else ""
+    )
     _, _, comment = lines[node.end_lineno - 1].partition("  # ")
     spelled = f"{kind}{value}".strip()
     text = re.sub(r"([|*])", r"\\\1", comment)

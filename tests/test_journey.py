@@ -31,7 +31,7 @@ LINE = "loss = ((x @ w).relu() - y).square().mean()"
 
 
 def produce() -> dict[str, str]:
-    """Every block of the page, from one run on the CPU. In a process of its own: leaves are numbered as they are made."""
+    """Every block of the page, from one run on the CPU; to be called in a fresh process, where leaves count from 0."""
     import numpy as np
 
     import flame

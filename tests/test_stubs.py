@@ -61,9 +61,8 @@ def method(name: str, function: Any) -> str:
     given = signature.return_annotation
     result = "Tensor" if given is inspect.Signature.empty else annotation(given)
     doc = " ".join(inspect.cleandoc(function.__doc__ or "").partition("\n\n")[0].split())
-    ignore = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
     head = f"    def {name}({', '.join(parts)}) -> {result}:"
-    return f'{head}\n        """{doc}"""' if doc else f"{head} ...{ignore}"
+    return f'{head}\n        """{doc}"""' if doc else f"{head} ..."
 
 
 def stub() -> str:

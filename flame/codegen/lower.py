@@ -118,7 +118,7 @@ class _Lowering:
     def element(self, n: Node, index: Index) -> Node:
         """The scalar `n[index]`. Iterative: graphs are deeper than Python's stack."""
         root: Key = (n, tuple(map(self.simple, index)), None)
-        stack = [root]
+        stack: list[Key] = [root]
         while stack:
             key = stack[-1]
             missing = [] if key in self.known else [k for k in self.needs(key) if k not in self.known]

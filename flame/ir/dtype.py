@@ -33,6 +33,11 @@ class DType:
         return self.category == FLOAT
 
     @property
+    def epsilon(self) -> float:
+        """The step from 1 to the next number of a floating type."""
+        return float(ml_dtypes.finfo(self.numpy).eps)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+    @property
     def register(self) -> "DType":
         """The type its values have inside a kernel: half precisions exist in memory only."""
         return float32 if self.size == 2 and self.is_float else self
@@ -60,7 +65,7 @@ def by_name(name: str) -> DType:
 
 def of_numpy(kind: object) -> DType:
     """The dtype of a NumPy dtype; raises DTypeError for one FLAME has not."""
-    found = _BY_NUMPY.get(np.dtype(kind))  # pyright: ignore[reportArgumentType]
+    found = _BY_NUMPY.get(np.dtype(kind))  # pyright: ignore[reportArgumentType, reportCallIssue]
     if found is None:
         raise DTypeError(
             f"dtype {kind} is not one of {', '.join(BY_NAME)}; convert the array first, e.g. .astype('float32')"

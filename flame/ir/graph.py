@@ -1,12 +1,12 @@
 """Walking a graph: order, users, substitution, fingerprint. Nothing here knows an operator's name but the leaf's."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Callable, Collection, Container, Hashable, Iterable
 
 from flame.ir.node import Node, apply
 from flame.ir.origins import origins
 
 
-def toposort(roots: Iterable[Node], stop: Collection[Node] = ()) -> list[Node]:
+def toposort(roots: Iterable[Node], stop: Container[Node] = ()) -> list[Node]:
     """Every node once, sources before users; sources of nodes in `stop` are not entered. Iterative: graphs are deep."""
     order: dict[Node, None] = {}
     entered: set[Node] = set()

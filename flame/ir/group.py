@@ -34,7 +34,8 @@ class Group:
 
 def row_of(n: Node, lanes: int) -> Space:
     """The space in which a fold is shared by the lanes of a block; `row` 0 when each lane folds its own."""
-    axes, shape = n["axes"], n.src[0].shape
+    axes: tuple[int, ...] = n["axes"]
+    shape = n.src[0].shape
     inner = tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape)))
     grid, row = prod(n.shape), prod(shape[a] for a in axes)
     together = inner or (lanes > 1 and grid < SERIAL_FROM)
@@ -83,8 +84,8 @@ def position(n: Node, space: Space) -> Index | None:
 
 def fold_position(m: Node, at: Index, space: Space) -> Index:
     """Where in its source a fold reads, when its own element is `at`."""
-    shape = m.src[0].shape
-    extents = tuple(shape[a] for a in m["axes"])
+    shape, axes = m.src[0].shape, tuple[int, ...](m["axes"])
+    extents = tuple(shape[a] for a in axes)
     k = axis("k" if carried(m, space) else "r" if space.row else f"k{prod(extents)}", prod(extents))
     inner, rest = iter(unflatten(k, extents)), iter(at)
-    return tuple(next(inner) if a in m["axes"] else next(rest) for a in range(len(shape)))
+    return tuple(next(inner) if a in axes else next(rest) for a in range(len(shape)))

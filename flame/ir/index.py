@@ -37,6 +37,8 @@ def _bounds(n: Node) -> Bounds | None:
         case "minimum" if n.src[0].op.name == "maximum" and n.src[1].op.name == n.src[0].src[1].op.name == "const":
             low, high = n.src[0].src[1]["value"], n.src[1]["value"]
             return min(low, high), high
+        case _:
+            pass
     parts = [_known[s] for s in n.src]
     if not parts or None in parts:
         return None
@@ -59,6 +61,8 @@ def _combined(n: Node, parts: list[Bounds]) -> Bounds | None:
             return min(a, c), min(b, d)
         case "maximum":
             return max(a, c), max(b, d)
+        case _:
+            pass
     return None
 
 
@@ -104,6 +108,8 @@ def _walk(n: Node, parts: list[Walk], width: int) -> Walk:
             return (None if a is None else a * c), p * c
         case "floor_divide" | "remainder" if n.src[1].op.name == "const" and n.dtype.category < 2:
             return _divided(n, parts[0], width)
+        case _:
+            pass
     return (0 if all(p[0] == 0 for p in parts) else None), 1
 
 

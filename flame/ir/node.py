@@ -96,20 +96,20 @@ _set_dtype = Node.__dict__["dtype"].__set__
 
 def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
     """The only way to make a Node: check it, then return the interned one."""
-    op = OPS[name] if name.__class__ is str else name
+    op: Op = OPS[name] if name.__class__ is str else name  # pyright: ignore[reportArgumentType, reportAssignmentType]
     items = tuple(attrs.items()) if len(attrs) < 2 else tuple(sorted(attrs.items()))
     key = (op, src, items)
-    found = _interned.get(key)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    found = _interned.get(key)
     if found is not None:
         return found
     try:
-        shape = op.shape(*[s.shape for s in src], **attrs)  # pyright: ignore[reportAttributeAccessIssue]
-        dtype = op.dtype(*[s.dtype for s in src], **attrs)  # pyright: ignore[reportAttributeAccessIssue]
+        shape = op.shape(*[s.shape for s in src], **attrs)
+        dtype = op.dtype(*[s.dtype for s in src], **attrs)
     except FlameError as error:
         error.args = (f"{name}: {error}",)
         raise
-    node = Node(op, src, items, shape, dtype)  # pyright: ignore[reportArgumentType]
-    _interned[key] = node  # pyright: ignore[reportArgumentType]
+    node = Node(op, src, items, shape, dtype)
+    _interned[key] = node
     return node
 
 

@@ -1,3 +1,6 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# The entries of a table are lambdas, which cannot say their types.
 """The operator table: every primitive, each defined once and only here.
 
 To add an operator, add one `define(...)`. The function and the Tensor method, the gradient, both code printers, the numpy
@@ -391,11 +394,22 @@ def sum_numpy(a: Any, axes: tuple[int, ...]) -> Any:
     return np.sum(wide, axes, dtype=wide.dtype).astype(a.dtype)
 
 
-def extreme_grad(g: Node, y: Node, a: Node) -> Grads:
-    """Equal extremes share the gradient evenly, as in torch.amax."""
-    hit = apply("eq", spread(y, y, a), a)
-    count = apply("sum", cast(hit, a.dtype), axes=y["axes"])
-    return (only(hit, spread(g / count, y, a)),)
+def extreme_grad(beats: str, sign: int) -> Callable[..., Grads]:
+    """Equal extremes share the gradient evenly, as in torch.amax.
+
+    Where `a` is computed again for the gradient, it need not be the extreme bit by bit: if nothing is equal, what
+    rounding explains is.
+    """
+
+    def grad(g: Node, y: Node, a: Node) -> Grads:
+        equal = apply("eq", a, spread(y, y, a))
+        none = apply("eq", apply("sum", cast(equal, a.dtype), axes=y["axes"]), like(y, 0))
+        near = y - apply("abs", y) * (2 * sign * a.dtype.epsilon)
+        hit = apply("logical_or", equal, spread(none, y, a) & apply(beats, a, spread(near, y, a)))
+        count = apply("sum", cast(hit, a.dtype), axes=y["axes"])
+        return (only(hit, spread(g / count, y, a)),)
+
+    return grad
 
 
 def lowest(d: DType) -> Any:
@@ -431,7 +445,7 @@ reduction(
     "maximum",
     lowest,
     lambda a, axes: np.max(a, axes),
-    extreme_grad,
+    extreme_grad("ge", 1),
     "Largest; nan wins.",
     shape=rules.reduced_some,
 )
@@ -440,7 +454,7 @@ reduction(
     "minimum",
     highest,
     lambda a, axes: np.min(a, axes),
-    extreme_grad,
+    extreme_grad("le", -1),
     "Smallest; nan wins.",
     shape=rules.reduced_some,
 )

@@ -23,11 +23,11 @@ Where = str | Device | None
 def tensor(data: Any, *, dtype: DType | None = None, device: Where = None, requires_grad: bool = False) -> Tensor:
     """A leaf with a copy of `data`: a number, nested lists, a NumPy array or a tensor.
 
-    Python floats become float32, ints int64; NumPy arrays keep their dtype. Raises DTypeError for what holds no numbers.
+    Python floats become float32, ints int64; NumPy arrays keep theirs. Raises DTypeError for what holds no numbers.
     """
     if isinstance(data, Tensor):
         data = data.numpy()
-    if isinstance(data, np.ndarray) or isinstance(data, np.generic):
+    if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
     else:
         array = _listed(data)

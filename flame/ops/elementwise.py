@@ -57,7 +57,9 @@ def _function(op: Op) -> Callable[..., Tensor]:
     logical = op.dtype is rules.logical
 
     def one(input: Tensor) -> Tensor:
-        return apply_op(op, input)
+        if logical or input.node.dtype.category != dt.FLOAT:
+            return apply_op(op, input)
+        return new(apply(op, input.node), input.device, input)
 
     def two(input: Any, other: Any) -> Tensor:
         met = _ready(input, other) if isinstance(input, Tensor) and not logical else None
@@ -102,7 +104,7 @@ def _same(input: Tensor) -> Tensor:
 
 def _integer_power(input: Any, exponent: Any) -> Tensor:
     """Repeated squaring, exact modulo the width of the dtype; for exponents from 0 to 63 (0 for negative ones)."""
-    nodes, device, dtype, tensors = operands("pow", input, exponent)
+    nodes, device, dtype, _ = operands("pow", input, exponent)
     if dtype is dt.boolean:
         raise DTypeError("pow: needs numbers, got bool operands; cast one of them first, e.g. .int()")
     base, power = (to_dtype(new(n, device), dtype) for n in nodes)
@@ -217,8 +219,8 @@ def _cast(name: str, dtype: DType) -> None:
 
 
 for _name, _dtype in (
-    ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16), ("bool", dt.boolean),
-    ("long", dt.int64), ("int", dt.int32), ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8),
+    ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16),
+    ("bool", dt.boolean), ("long", dt.int64), ("int", dt.int32), ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8),
 ):  # fmt: skip
     _cast(_name, _dtype)
 

@@ -14,7 +14,7 @@ from flame.ops.shape import cut, expand, flip, reshape, squeeze, unsqueeze
 from flame.tensor import Tensor, from_array, new, same_device
 
 
-def __getitem__(self: Tensor, key: Any) -> Tensor:
+def __getitem__(self: Tensor, key: Any) -> Tensor:  # noqa: N807  installed on Tensor
     """Integers, slices with steps, None, Ellipsis, and integer tensors or lists (one, or several that broadcast)."""
     keys = list(key) if isinstance(key, tuple) else [key]
     keys = [from_array(np.asarray(k), self.device) if isinstance(k, (list, np.ndarray)) else k for k in keys]

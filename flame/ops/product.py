@@ -12,8 +12,8 @@ from flame.tensor import Tensor, new, same_device
 
 @method
 def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """(…, m, k) by (…, k, n) to (…, m, n); leading dimensions broadcast; a 1-d operand is a row on the left, a column on
-    the right, and its dimension leaves the result. Half precisions are summed in float32.
+    """(…, m, k) by (…, k, n) to (…, m, n); leading dimensions broadcast; a 1-d operand is a row on the left, a column
+    on the right, and its dimension leaves the result. Half precisions are summed in float32.
     """
     if not isinstance(other, Tensor):
         raise DTypeError(f"matmul: needs two tensors, got {type(other).__name__}")
@@ -77,4 +77,4 @@ def _matmul(self: Tensor, other: Tensor) -> Tensor:
     return matmul(self, other)
 
 
-Tensor.__matmul__ = _matmul  # type: ignore[attr-defined]
+Tensor.__matmul__ = _matmul

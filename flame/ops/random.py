@@ -1,7 +1,7 @@
 """Random numbers from a counter: the same seed gives the same numbers on every device.
 
-Philox4x32-10 (Salmon et al. 2011) turns (seed, position) into 32 random bits; a generator only remembers its position. The key
-and the position are numbers passed to kernels by value, so a new draw compiles nothing.
+Philox4x32-10 (Salmon et al. 2011) turns (seed, position) into 32 random bits; a generator only remembers its position.
+The key and the position are numbers passed to kernels by value, so a new draw compiles nothing.
 """
 
 import math

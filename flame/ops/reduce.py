@@ -87,13 +87,15 @@ def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 def _arg(name: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     """The first position of the extreme; nan is more extreme than any number."""
-    if input.numel() == 0:
-        raise ShapeError(f"arg{name}: a tensor of shape {input.shape} has no element")
     flat = input.detach() if dim is not None else input.detach().reshape(-1)
+    if flat.dtype in (dt.float16, dt.bfloat16):
+        flat = flat.float()  # what is computed for the comparison is not rounded to memory's width
     at = axis(f"arg{name}", 0 if dim is None else dim, flat.ndim)
     if flat.ndim == 0:
         flat = flat.reshape(1)
     n = flat.shape[at]
+    if not n:
+        raise ShapeError(f"arg{name}: a tensor of shape {input.shape} has no element along dim {dim}")
     best = _reduce(name, flat, at, True)
     place = reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim)))
     hit = flat.eq(best) | flat.isnan() if flat.dtype.is_float else flat.eq(best)

@@ -202,7 +202,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(squeeze(cut(input, a, i, i + 1), a) for i in range(input.shape[a]))
 
 
-def __iter__(self: Tensor) -> Any:
+def __iter__(self: Tensor) -> Any:  # noqa: N807  installed on Tensor
     if not self.ndim:
         raise ShapeError("iteration over a 0-d tensor; use .item()")
     return iter(unbind(self, 0))
@@ -212,7 +212,7 @@ method(__iter__)
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """`value` around the elements; `pad` holds (before, after) for each dimension, the last first; negative ones crop."""
+    """`value` around the elements; `pad` holds (before, after) for each dimension, the last first; negatives crop."""
     if mode != "constant":
         raise DTypeError(f"pad: mode {mode!r} is not there yet; 'constant' is")
     if len(pad) % 2 or len(pad) > 2 * input.ndim:

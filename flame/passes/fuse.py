@@ -15,10 +15,9 @@ from flame.ir.node import Node, var
 from flame.ir.op import Kind
 from flame.ir.ops import Index
 from flame.ir.target import Target
-from flame.passes.merge import merge
+from flame.passes.merge import LARGEST, merge
 from flame.passes.simplify import Scalars
 
-LARGEST = 256  # operators in one kernel
 Fit = tuple[Space | None, frozenset[Node]]
 
 
@@ -66,10 +65,11 @@ def _cheaper(order: list[Node]) -> set[Node]:
             continue
         size[n] = frozenset((n,)).union(*(size[s] for s in n.src if s not in keep))
         inputs[n] = frozenset[Node]().union(*(({s} if s in keep or _memory(s) else inputs[s]) for s in n.src))
-        if n.op.kind is Kind.ELEMENTWISE and n.shape:
+        if n.op.kind is Kind.ELEMENTWISE:
             read = sum(prod(i.shape) * i.dtype.size for i in inputs[n])
             kernels, own = len(ends[n]) + 1, prod(n.shape) * n.dtype.size
-            if len(size[n]) > LARGEST or (kernels > 2 and read + own + kernels * own < kernels * read):
+            again = n.shape and kernels > 2 and read + own + kernels * own < kernels * read
+            if again or len(size[n]) >= LARGEST:
                 keep.add(n)
     return keep
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flame.ir.graph import toposort
-from flame.ir.loop import Fold, Gather, Statement, Store, statements
+from flame.ir.loop import Fold, Gather, Statement, Store, statements, scalars
 from flame.ir.node import Node
 from flame.ir.plan import Call, Plan, Slot, Step, touched, written
 
@@ -96,8 +96,7 @@ def _loads(body: Sequence[Statement], name: str) -> set[Node]:
     """The loads of a parameter in statements; in one body, each is done where it is met first."""
     found: set[Node] = set()
     for s in body:
-        values = (s.index, s.value) if isinstance(s, Store) else (s.value,) if hasattr(s, "value") else ()
-        found.update(n for n in toposort(values) if n.op.name == "load" and n["param"] == name and n.src)
+        found.update(n for n in toposort(scalars(s)) if n.op.name == "load" and n["param"] == name and n.src)
     return found
 
 

@@ -10,6 +10,7 @@ from flame.ir.op import Kind
 if TYPE_CHECKING:
     from flame.passes.fuse import Walker
 
+LARGEST = 256  # operators of one kernel: compilers take more than twice as long for twice as many
 MOST = 12  # results of one kernel
 WIDEST = 24  # memory operands of one kernel
 ENOUGH = 16  # rows that keep a machine busy
@@ -25,39 +26,46 @@ def merge(
     fuse: bool,
 ) -> list[Group]:
     """Groups of results, in an order in which they can be computed, without results that only their own group reads."""
-    reads = {n: _inputs(n, stored) for n in work}
-    made = _Merging(spaces, reads, stored, walker)
+    below = {n: _below(n, stored) for n in work}
+    reads = {n: found for n, (found, _) in below.items()}
+    made = _Merging(spaces, reads, {n: inner for n, (_, inner) in below.items()}, stored, walker)
     for n in work:
         made.add(n, fuse)
     return _sorted(_needed(made.groups, roots, reads), reads)
 
 
-def _inputs(n: Node, stored: set[Node]) -> set[Node]:
-    """The stored values that n reads."""
+def _below(n: Node, stored: set[Node]) -> tuple[set[Node], set[Node]]:
+    """The stored values that n reads, and what is computed from them for it."""
     found: set[Node] = set()
-    pending, seen = list(n.src), set(n.src)
+    inner = {n}
+    pending = list(n.src)
     while pending:
         m = pending.pop()
         if m in stored:
             found.add(m)
-            continue
-        fresh = [s for s in m.src if s not in seen]
-        seen.update(fresh)
-        pending.extend(fresh)
-    return found
+        elif m not in inner:
+            inner.add(m)
+            pending.extend(m.src)
+    return found, inner
 
 
 class _Merging:
     """The groups made so far, what each touches, and which groups each reads, directly or not (as bits)."""
 
     def __init__(
-        self, spaces: dict[Node, Space | None], reads: dict[Node, set[Node]], stored: set[Node], walker: "Walker"
+        self,
+        spaces: dict[Node, Space | None],
+        reads: dict[Node, set[Node]],
+        inner: dict[Node, set[Node]],
+        stored: set[Node],
+        walker: "Walker",
     ):
-        self.spaces, self.reads, self.stored, self.walker = spaces, reads, stored, walker
+        self.spaces, self.reads, self.inner, self.stored, self.walker = spaces, reads, inner, stored, walker
         self.groups: list[Group] = []
         self.home: dict[Node, int] = {}
         self.touching: dict[Node, set[int]] = {}
         self.inputs: list[set[Node]] = []
+        self.content: list[set[Node]] = []  # what each computes
         self.above: list[int] = []
 
     def add(self, n: Node, fuse: bool) -> None:
@@ -72,6 +80,7 @@ class _Merging:
                     return
         self.groups.append(Group(space, ()))
         self.inputs.append(set())
+        self.content.append(set())
         self.above.append(0)
         self._enter(n, len(self.groups) - 1, needs, space)
 
@@ -79,6 +88,7 @@ class _Merging:
         self.groups[i] = Group(space, (*self.groups[i].results, n))
         self.home[n] = i
         self.inputs[i] |= self.reads[n]
+        self.content[i] |= self.inner[n]
         for m in (n, *self.reads[n]):
             self.touching.setdefault(m, set()).add(i)
         more = 0
@@ -91,7 +101,9 @@ class _Merging:
 
     def _join(self, n: Node, group: Group, space: Space, i: int) -> Space | None:
         """The space of the group with n in it, or None if n does not belong there."""
-        if group.space is None or len(group.results) >= MOST or len(self.inputs[i] | self.reads[n]) > WIDEST:
+        if group.space is None or len(group.results) >= MOST:
+            return None
+        if len(self.inputs[i] | self.reads[n]) > WIDEST or len(self.content[i] | self.inner[n]) > LARGEST:
             return None
         wider = carrying(n)
         if wider and wider.row <= self.walker.carry and (group.space.grid, group.space.row) == (wider.grid, wider.row):

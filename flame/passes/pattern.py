@@ -6,7 +6,7 @@ is data, `tests/passes/test_rules.py` checks every one of them against numpy wit
 
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Union
 
 from flame.errors import FlameError
 from flame.ir import node as nd
@@ -113,7 +113,7 @@ class Rule:
 Table = tuple[Rule, ...]
 
 
-def rules(*pairs: tuple[Pattern, Any], only: Callable[[Node], bool] = lambda _: True) -> Table:
+def rules(*pairs: tuple[Pattern, "Right | Side"], only: Callable[[Node], bool] = lambda _: True) -> Table:
     """A table of rules: each pair is (left, right)."""
     return tuple(
         Rule(left, r if callable(r) or isinstance(r, Pattern) else Pattern("const", value=r), only) for left, r in pairs

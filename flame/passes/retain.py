@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# networkx declares no types of its own graphs.
 """What to keep when a graph is computed before all that reads it is known.
 
 The cheapest set of values from which every later reader can be computed without a contraction, a fold or a gather anew: a

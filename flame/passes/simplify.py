@@ -1,3 +1,5 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# The entries of a table are lambdas, which cannot say their types.
 """Algebra that holds for tensors and for index arithmetic alike; every value stays the same to the bit."""
 
 from dataclasses import replace

@@ -22,7 +22,8 @@ def split(roots: tuple[Node, ...], target: Target) -> tuple[Node, ...]:
     def step(n: Node) -> Node:
         if n.op.kind is not Kind.REDUCE:
             return n
-        (a,), axes = n.src, n["axes"]
+        (a,) = n.src
+        axes: tuple[int, ...] = n["axes"]
         row, grid, rank = prod(a.shape[x] for x in axes), prod(n.shape), len(a.shape)
         leading = axes == tuple(range(len(axes)))
         trailing = axes == tuple(range(rank - len(axes), rank))

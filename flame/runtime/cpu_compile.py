@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# Numba's internals are made at run time, where no type checker sees them.
 """Printed CPU kernels to machine code, and machine code to callables.
 
 Compiling needs Numba; loading needs llvmlite only, because `import numba` takes as long as compiling many kernels.
@@ -13,6 +15,7 @@ import itertools
 import re
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import llvmlite.binding as llvm
 
@@ -52,7 +55,7 @@ def compile_cpu(source: str, name: str, signature: tuple[str, ...]) -> bytes:
 
 def _function(source: str, name: str, path: str) -> Callable:
     """The Python function that the file defines."""
-    scope = {"__name__": f"flame.kernels.{name}", "__file__": path}
+    scope: dict[str, Any] = {"__name__": f"flame.kernels.{name}", "__file__": path}
     exec(compile(source, path, "exec"), scope)
     return scope[name]
 

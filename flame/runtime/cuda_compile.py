@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# Numba's internals are made at run time, where no type checker sees them.
 """Printed CUDA kernels to machine code, with no GPU needed: Numba's CUDA compiler to PTX, an assembler to a cubin.
 
 The assembler is nvJitLink where it loads, else the driver's linker, else `ptxas` on the PATH.
@@ -142,6 +144,7 @@ def _load(path: Path):
     label = f"flame_kernel_{path.stem}"
     if label not in sys.modules:
         spec = importlib.util.spec_from_file_location(label, path)
+        assert spec is not None and spec.loader is not None
         module = sys.modules[label] = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
@@ -208,7 +211,7 @@ def _run_ptxas(ptx: str, cc: tuple[int, ...]) -> tuple[bytes, str]:
         text, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         text.write_text(ptx)
         done = subprocess.run(
-            [_ptxas(), "-v", "-O3", f"-arch={architecture(cc)}", str(text), "-o", str(cubin)],
+            [_ptxas() or "ptxas", "-v", "-O3", f"-arch={architecture(cc)}", str(text), "-o", str(cubin)],
             capture_output=True,
             text=True,
         )

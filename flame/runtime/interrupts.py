@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Uninterrupted:
-    """`with Uninterrupted():` a Ctrl-C inside takes effect at its end: memory that was given away has its new owner by then.
+    """`with Uninterrupted():` a Ctrl-C inside takes effect at its end: what was begun is then done.
 
     Python delivers signals to the main thread alone; in others there is nothing to do.
     """

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def _bind(spec: MatmulSpec, ordinal: int) -> Callable:
     def run(a, b, out, stream=None):
         for da, db, do in offsets:
             at = a + da, b + db, out + do
-            aligned = tuple(min(p & -p, 256) for p in at)
+            aligned = (min(at[0] & -at[0], 256), min(at[1] & -at[1], 256), min(at[2] & -at[2], 256))
             call = plans.get(aligned)
             if call is None:
                 call = plans[aligned] = plan(inner, out_stride, aligned, ordinal)
@@ -216,10 +217,10 @@ def describe(spec: Product, out_stride: int) -> tuple[int, int, int, int]:
     double = spec.dtype == "float64"
     compute = cublas.ComputeType.COMPUTE_64F if double else cublas.ComputeType.COMPUTE_32F
     operation = lt.matmul_desc_create(int(compute), int(kinds.CUDA_R_64F if double else kinds.CUDA_R_32F))
-    (a_turned, a_leading), (b_turned, b_leading) = (
-        _orient(spec.m, spec.k, *spec.a_strides[:2]),
-        _orient(spec.k, spec.n, *spec.b_strides[:2]),
-    )
+    left = _orient(spec.m, spec.k, *spec.a_strides[:2])
+    right = _orient(spec.k, spec.n, *spec.b_strides[:2])
+    assert left is not None and right is not None, spec  # `supports` was asked before
+    (a_turned, a_leading), (b_turned, b_leading) = left, right
     set_, get, names = lt.matmul_desc_set_attribute, lt.get_matmul_desc_attribute_dtype, lt.MatmulDescAttribute
     _set(set_, get, operation, names.TRANSA, int(cublas.Operation.T if b_turned else cublas.Operation.N))
     _set(set_, get, operation, names.TRANSB, int(cublas.Operation.T if a_turned else cublas.Operation.N))
@@ -247,7 +248,7 @@ def _choose(spec: Product, handle: int, described: tuple[int, ...], limit: int, 
     lt, _, _ = _library()
     operation, first, second, result = described
     preference, found = _preference(limit, aligned), np.zeros(1, np.int32)
-    best = np.zeros(1, dtype=lt.matmul_heuristic_result_dtype)
+    best: Any = np.zeros(1, dtype=lt.matmul_heuristic_result_dtype)
     args = handle, operation, first, second, result, result, preference, 1, best.ctypes.data, found.ctypes.data
     try:
         lt.matmul_algo_get_heuristic(*args)
@@ -272,7 +273,9 @@ def plan(spec: Product, out_stride: int, aligned: tuple[int, int, int], ordinal:
         best = _choose(spec, handle, described, limit, aligned)
     scales = np.array([1, 0], np.float64 if spec.dtype == "float64" else np.float32)
     head, zero = (handle, operation, scales.ctypes.data), scales.ctypes.data + scales.itemsize
-    algorithm, call = best.ctypes.data + best.dtype.fields["algo"][1], lt.matmul
+    fields = best.dtype.fields
+    assert fields is not None
+    algorithm, call = best.ctypes.data + fields["algo"][1], lt.matmul
 
     def run(a, b, out, stream=None, _keep=(best, scales)):
         queue = 0 if stream is None else int(stream)

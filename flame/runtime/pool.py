@@ -259,7 +259,11 @@ def release_host(address: int) -> None:
     _c_library().free(address)
 
 
+def poison_host(address: int, nbytes: int) -> None:
+    ctypes.memset(address, 0xFF, nbytes)
+
+
 @functools.cache
 def host_pool() -> Pool:
     """The pool of the CPU's memory."""
-    return Pool(allocate_host, release_host, "cpu", lambda address, nbytes: ctypes.memset(address, 0xFF, nbytes))
+    return Pool(allocate_host, release_host, "cpu", poison_host)

@@ -7,6 +7,7 @@ another. (Within a round their order stays, so an output may take the memory of 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from llvmlite import ir
 from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8  # kernels name them
@@ -127,9 +128,9 @@ def _access(head: str, dtype: str, guarded: bool):
     """load1_*, store1_* and their *_if forms."""
     guard = (boolean,) if guarded else ()
     if head == "load1":
-        emit = _guarded_load if guarded else _load
+        emit: Callable[..., Any] = _guarded_load if guarded else _load
         return _intrinsic(head, REGISTER[dtype], (int64, int64, *guard), lambda b, *v: emit(b, *v, dtype))
-    emit = _guarded_store if guarded else _store
+    emit: Callable[..., Any] = _guarded_store if guarded else _store
     kinds = (int64, int64, REGISTER[dtype], *guard)
     return _intrinsic(head, types.void, kinds, lambda b, *v: emit(b, *v, dtype))
 
@@ -138,7 +139,7 @@ def _access(head: str, dtype: str, guarded: bool):
 
 
 def _signed(kind) -> bool:
-    return not isinstance(kind, types.Integer) or kind.signed
+    return not isinstance(kind, types.Integer) or bool(getattr(kind, "signed"))
 
 
 def _extreme(relation: str):

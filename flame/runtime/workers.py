@@ -54,7 +54,7 @@ def key(job: Job) -> str:
 
 
 def compile_here(job: Job) -> bytes:
-    """Compile in this process, without the cache; in a thread, where no Ctrl-C leaves Numba half-way, or half imported."""
+    """Compile in this process, without the cache; in a thread, where no Ctrl-C leaves Numba half imported."""
     return HERE.submit(contextvars.copy_context().run, _compile, job).result()
 
 
@@ -188,7 +188,8 @@ class Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError):  # what was not yet flushed to a dead process
-                pipe.close()
+                if pipe is not None:
+                    pipe.close()
 
 
 class _Pool:

@@ -36,7 +36,7 @@ def test_folds(name, dtype):
     ledger.close()
 
 
-@pytest.mark.parametrize("dtype", ("bool", *INTS))
+@pytest.mark.parametrize("dtype", ["bool", *INTS])
 def test_folds_of_integers(dtype):
     ledger = Ledger()
     for dim in (None, 1, (0, -1)):
@@ -92,9 +92,9 @@ def test_odd_shapes(shape):
     ledger = Ledger()
     x = data(shape)
     for name in ("sum", "mean", "amax", "logsumexp", "argmax"):
-        if name in ("logsumexp",) and not shape:
+        if name == "logsumexp" and not shape:
             continue
-        given = {"dim": -1} if name in ("logsumexp",) else {}
+        given = {"dim": -1} if name == "logsumexp" else {}
         check(ledger, name, lambda lib, x, n=name, g=given: getattr(lib, n)(x, **g), [x], ["float32"])
         check(ledger, f"{name} last", lambda lib, x, n=name: getattr(lib, n)(x, -1), [x], ["float32"])
     ledger.close()
@@ -121,11 +121,20 @@ def test_empty_tensors():
     ledger.close()
 
 
-@pytest.mark.parametrize("call", [
-    lambda lib: lib.zeros(0).amax(), lambda lib: lib.zeros(0, 3).amax(0), lambda lib: lib.zeros(3, 0).argmax(1),
-    lambda lib: lib.zeros(0).max(), lambda lib: lib.zeros(3).sum(1), lambda lib: lib.zeros(3, 2).mean((0, -2)),
-    lambda lib: lib.zeros(()).sum(1), lambda lib: lib.zeros(3, dtype=lib.int32).mean(), lambda lib: lib.zeros(2).softmax(1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda lib: lib.zeros(0).amax(),
+        lambda lib: lib.zeros(0, 3).amax(0),
+        lambda lib: lib.zeros(3, 0).argmax(1),
+        lambda lib: lib.zeros(0).max(),
+        lambda lib: lib.zeros(3).sum(1),
+        lambda lib: lib.zeros(3, 2).mean((0, -2)),
+        lambda lib: lib.zeros(()).sum(1),
+        lambda lib: lib.zeros(3, dtype=lib.int32).mean(),
+        lambda lib: lib.zeros(2).softmax(1),
+    ],
+)
 def test_what_pytorch_refuses_is_refused(call):
     with pytest.raises((RuntimeError, IndexError)):
         call(torch)
@@ -171,3 +180,31 @@ def test_half_precisions_are_summed_wider():
             == theirs(ones, dtype).sum().item()
             == torch.tensor(5000.0).to(getattr(torch, dtype))
         )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_extremes_of_computed_values(dtype):
+    """Nothing may hang on a value being computed twice to the same bit."""
+    ledger = Ledger()
+    x, w = data((6, 40), dtype, low=-1.0, high=1.0), data((6, 40), dtype, seed=5, low=0.5, high=1.0)
+    made = lambda lib, x, w: ((x * w).exp() / (w * w + x.tanh() + 2)).sigmoid()  # noqa: E731
+    x64, w64 = theirs(x, "float64"), theirs(w, "float64")
+    exact = made(torch, x64, w64)
+    for name in ("amax", "amin"):
+        mine = [ours(a, dtype, True) for a in (x, w)]
+        h = made(flame, *mine)
+        top = getattr(h, name)(1)
+        top.numpy()
+        top.sum().backward()
+        hits = (mine[0].grad.numpy().astype(float) != 0).sum(1)
+        assert (hits >= 1).all(), (name, hits)
+        at = getattr(h, f"arg{name[1:]}")(1).numpy()
+        found = exact.numpy()[np.arange(6), at]
+        np.testing.assert_allclose(
+            found, getattr(exact, name)(1).numpy(), rtol=2 * flame.ir.dtype.by_name(dtype).epsilon
+        )
+    if dtype in ("float32", "float64"):
+        check(ledger, "amax", lambda lib, x, w: made(lib, x, w).amax(1), [x, w], [dtype] * 2)
+        check(ledger, "max", lambda lib, x, w: made(lib, x, w).max(1).values, [x, w], [dtype] * 2)
+        check(ledger, "all", lambda lib, x, w: made(lib, x, w).min(), [x, w], [dtype] * 2)
+    ledger.close()

@@ -17,8 +17,14 @@ import pytest
 import flame
 from flame import values
 from flame.errors import (
-    DeviceError, DTypeError, FreedError, GradError, IndexingError, OutOfMemoryError, ShapeError,
-)  # fmt: skip
+    DeviceError,
+    DTypeError,
+    FreedError,
+    GradError,
+    IndexingError,
+    OutOfMemoryError,
+    ShapeError,
+)
 from flame.runtime import devices
 from flame.tensor import assign
 
@@ -72,7 +78,7 @@ CASES = {
     "size by float": (lambda x: flame.zeros(2.5), ShapeError, ["2.5"]),
     "norm of a function": (lambda x: flame.grad(lambda y: y * 2)(x), GradError, [".sum()"]),
     "argument": (lambda x: flame.grad(lambda y: y.sum())(3), GradError, ["argument 0"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -191,7 +191,7 @@ def test_equal_graphs_share_a_program():
     made = []
     compiler.listeners.append(made.append)
     try:
-        for i in range(4):
+        for _ in range(4):
             ((flame.zeros(3) + flame.tensor([1.0, 2, 3])).tanh() * flame.rand(3)).numpy()
     finally:
         compiler.listeners.remove(made.append)
@@ -247,7 +247,9 @@ def test_validation_finds_a_broken_kernel(monkeypatch):
 
     def broken(kernel, target):
         made = real(kernel, target)
-        return made.__class__(**{f: getattr(made, f) for f in made.__slots__} | {"source": made.source.replace("2.625", "2.5")})
+        return made.__class__(
+            **{f: getattr(made, f) for f in made.__slots__} | {"source": made.source.replace("2.625", "2.5")}
+        )
 
     monkeypatch.setattr(compiler, "code", broken)
     x = flame.tensor([1.0, 2.0, 3.0])
@@ -306,7 +308,9 @@ def test_a_generator_has_its_own_stream():
 
 def test_numbers_are_the_same_in_another_process():
     code = "import flame; flame.manual_seed(11); print(flame.rand(3).tolist(), flame.randn(3).tolist())"
-    outs = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout for _ in range(2)}
+    outs = {
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout for _ in range(2)
+    }
     flame.manual_seed(11)
     assert outs == {f"{flame.rand(3).tolist()} {flame.randn(3).tolist()}\n"}
 

@@ -1,4 +1,4 @@
-"""The training loop in all its forms: numpy's numbers, each product of the forward pass once a step, and flat memory."""
+"""The training loop in all its forms: numpy's numbers, each forward product once a step, and flat memory."""
 
 import gc
 
@@ -197,10 +197,21 @@ def metric_summed(model, i):
 
 
 FORMS = [
-    plain, item_before_backward, item_after_backward, item_everywhere, activation_before, activation_after, one_gradient,
-    gradients_one_by_one, gradients_in_reverse, retained, with_create_graph, evaluation_between, gradient_clipped,
+    plain,
+    item_before_backward,
+    item_after_backward,
+    item_everywhere,
+    activation_before,
+    activation_after,
+    one_gradient,
+    gradients_one_by_one,
+    gradients_in_reverse,
+    retained,
+    with_create_graph,
+    evaluation_between,
+    gradient_clipped,
     metric_summed,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda f: f.__name__)
