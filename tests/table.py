@@ -65,7 +65,7 @@ VIEWS: dict[str, View] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One operator on operands of given dtypes: one root for each kind of operand and each example of its attributes."""
+    """One operator on operands of given dtypes: a root for each kind of operand and each example of its attributes."""
 
     op: Op
     dtypes: tuple[DType, ...]

@@ -24,11 +24,6 @@ import flame
 weight = flame.ones(4, 2, requires_grad=True)
 loss = (flame.ones(3, 4) @ weight).square().mean()
 """  # what every page's examples may use without saying so
-BY_ITSELF = {  # classes whose sentence would repeat their fields, or that the source leaves to their names
-    "Loop": "`body` for every value of `var` below `extent`.",
-}
-
-
 # --- examples and links -----------------------------------------------------------------------------------------------
 def examples(page: Path) -> list[str]:
     """The Python blocks of a page that are to run, in order."""
@@ -71,7 +66,7 @@ def nouns(path: Path) -> str:
     lines, out = source.splitlines(), list[str]()
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef) and (enumeration(node) or declared(node) or node.name == "Node"):
-            said = (ast.get_docstring(node) or "").replace("\n", " ") or BY_ITSELF.get(node.name, "")
+            said = (ast.get_docstring(node) or "").replace("\n", " ")
             out += [f"**{node.name}**" + (f": {said}" if said else ""), "", "| Field | Type | |", "|---|---|---|"]
             out += [field(n, lines) for n in node.body if isinstance(n, ast.AnnAssign | ast.Assign) and named(n)]
             out.append("")

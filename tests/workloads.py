@@ -161,7 +161,9 @@ def whole_numbers(shape: Shape, dtype: DType) -> Work:
     x, y, c = nd.leaf(0, shape, dt.int32), nd.leaf(1, shape, dt.int8), nd.leaf(2, shape, dt.boolean)
     z = nd.where(c, cast(y, dt.int32), x // 3) % 7
     some = apply("logical_and", c, z > 2)
-    return Work((z, some, apply("max", some, axes=(len(shape) - 1,)), apply("sum", cast(y, dt.int64), axes=(0,))), (x, y, c))
+    return Work(
+        (z, some, apply("max", some, axes=(len(shape) - 1,)), apply("sum", cast(y, dt.int64), axes=(0,))), (x, y, c)
+    )
 
 
 def dropout(shape: Shape, dtype: DType) -> Work:

@@ -36,6 +36,8 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
+    """`body` for each value of `var` below `extent`; `role` says what runs the iterations."""
+
     var: Node
     extent: int
     role: Role

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flame.ir.graph import toposort
-from flame.ir.loop import Fold, Gather, Statement, Store, statements, scalars
+from flame.ir.loop import Fold, Gather, Statement, Store, scalars, statements
 from flame.ir.node import Node
 from flame.ir.plan import Call, Plan, Slot, Step, touched, written
 

@@ -19,7 +19,7 @@ LOOSE = {"float32": 100, "bfloat16": 2, "float16": 8}  # roundings in a row kern
 def compare(name: str, shape: tuple[int, ...], dtype: dt.DType) -> None:
     work = EVERYTHING[name](shape, dtype)
     values = work.values()
-    for n, v in values.items():
+    for n in values:
         if n["host"]:
             values[n] = np.asarray(0.25, n.dtype.numpy)
     check(work.roots, run_cuda_on_numpy(work.roots, values), values, LOOSE[dtype.name], relative_to_all=True)
@@ -61,7 +61,13 @@ def test_products(work, dtype, libraries):
 def test_every_operator(c: Case):
     values = values_of(c, 3)
     loose = 4 if c.roots[0].dtype.size > 2 else 1
-    check(c.roots, run_cuda_on_numpy(c.roots, values), values, loose, relative_to_all=c.op.kind.name in ("REDUCE", "CONTRACT"))
+    check(
+        c.roots,
+        run_cuda_on_numpy(c.roots, values),
+        values,
+        loose,
+        relative_to_all=c.op.kind.name in ("REDUCE", "CONTRACT"),
+    )
 
 
 @pytest.mark.parametrize("name", EVERYTHING)

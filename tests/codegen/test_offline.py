@@ -1,4 +1,4 @@
-"""CUDA kernels compiled without a GPU: how many there are, how often they read, how wide, and that they keep to registers."""
+"""CUDA kernels compiled without a GPU: how many there are, how often and how wide they read, what they spill."""
 
 import re
 from dataclasses import replace
@@ -50,7 +50,8 @@ def test_softmax_reads_once_and_writes_once():
     (step,) = launches(made)
     source, layout = made.codes[step.kernel].source, step.kernel.layout
     assert layout.kept and layout.vector == 8 and made.plan.arena == 0
-    assert len(re.findall(r"load8_bfloat16\w*\(a0,", source)) == layout.items == len(re.findall(r"store8_bfloat16\w*\(out0", source))
+    assert len(re.findall(r"load8_bfloat16\w*\(a0,", source)) == layout.items
+    assert len(re.findall(r"store8_bfloat16\w*\(out0,", source)) == layout.items
     assert passes_over(made, work.leaves[0]) == 1
 
 
@@ -62,7 +63,8 @@ def test_layer_norm_backward_reads_its_inputs_at_most_twice(shape, dtype):
     x, g = work.leaves[:2]
     assert 1 <= passes_over(made, x) <= 2 and 1 <= passes_over(made, g) <= 2
     largest = prod(x.shape)
-    assert all(made.plan.slots[s].nbytes < largest * dtype.size for s, _ in made.plan.offsets), "a full-size value is stored"
+    stored = [made.plan.slots[s].nbytes for s, _ in made.plan.offsets]
+    assert max(stored, default=0) < largest * dtype.size, "a full-size value is stored"
 
 
 @pytest.mark.parametrize("name", [n for n in EVERYTHING if n != "whole_numbers"])
@@ -79,7 +81,7 @@ def expect(machine: Machine) -> None:
     assert machine.resources.get("spills", 0) == 0 and machine.resources.get("local", 0) == 0, machine.resources
     assert ".local" not in machine.ptx
     if machine.layout.vector >= 4:
-        assert re.search(r"ld\.global\S*\.v4|ld\.global\S*\.v2\.[bfu]64|st\.global\S*\.v4|st\.global\S*\.v2\.[bfu]64", machine.ptx)
+        assert re.search(r"(ld|st)\.global\S*\.(v4|v2\.[bfu]64)", machine.ptx)
 
 
 @needs_compiler

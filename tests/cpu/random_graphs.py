@@ -1,6 +1,6 @@
 """Random graphs of every kind of operator, each value with a bound of its size and of the error that rounding may make.
 
-Where a value is exact (small whole numbers), discontinuous operators may read it; where it is not, only continuous ones.
+Where a value is exact (small whole numbers), discontinuous operators may read it; elsewhere only continuous ones may.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,15 @@ from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.node import Node, apply
 
-EPSILON = {"int64": 0.0, "int32": 0.0, "int8": 0.0, "float64": 1e-15, "float32": 2e-7, "bfloat16": 2**-8, "float16": 2**-11}
+EPSILON = {
+    "int64": 0.0,
+    "int32": 0.0,
+    "int8": 0.0,
+    "float64": 1e-15,
+    "float32": 2e-7,
+    "bfloat16": 2**-8,
+    "float16": 2**-11,
+}
 SHAPES = [(), (1,), (5,), (8,), (3, 4), (4, 1), (2, 3, 4), (1, 4), (33,), (2, 40), (6, 7)]
 LARGEST, WORST = 1e4, 1e-2
 SLOPE_ONE = ("sin", "cos", "tanh", "sigmoid", "erf", "relu", "abs", "neg")

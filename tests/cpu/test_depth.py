@@ -71,7 +71,8 @@ def test_distinct_kernels_do_not_depend_on_depth():
     for depth in (6, 48):
         start = time.perf_counter()
         program = compiled(network(depth), CUDA)
-        print(f"depth {depth}: {time.perf_counter() - start:.2f} s, {len(program.plan.steps)} steps, {len(program.codes)} kernels")
+        seconds = time.perf_counter() - start
+        print(f"depth {depth}: {seconds:.2f} s, {len(program.plan.steps)} steps, {len(program.codes)} kernels")
         counts.append(len({c.name for c in program.codes.values()}))
         steps.append(len(program.plan.steps))
     assert counts[0] == counts[1] < 20

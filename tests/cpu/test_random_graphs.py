@@ -1,4 +1,4 @@
-"""Random graphs: fused and unfused, with and without reuse of memory, on the CPU and as CUDA kernels: the oracle's numbers."""
+"""Random graphs give the oracle's numbers: fused or not, with memory reused or not, on the CPU and as CUDA kernels."""
 
 import numpy as np
 import pytest

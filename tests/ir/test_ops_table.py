@@ -12,7 +12,7 @@ from flame.ir.node import Node, apply
 from flame.ir.op import Kind, Op
 from flame.passes.grad import gradients, ones
 from tests.support import check, oracle, run_cpu
-from tests.table import TABLE, VIEWS, Case, attributes, case, cases, signatures, values_of
+from tests.table import TABLE, Case, attributes, case, cases, signatures, values_of
 
 COMMON = [dt.float32, dt.int64, dt.boolean]
 OTHERS = [d for d in dt.BY_NAME.values() if d not in COMMON]

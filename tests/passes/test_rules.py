@@ -11,10 +11,10 @@ from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import show
 from flame.ir.dtype import DType
+from flame.ir.graph import toposort
 from flame.ir.index import bounds
 from flame.ir.interp import interpret
 from flame.ir.node import Node, apply
-from flame.ir.graph import toposort
 from flame.ir.op import OPS, Kind
 from flame.passes import simplify
 from flame.passes.pattern import Pattern, Rule
@@ -188,13 +188,24 @@ def shape_instances():
     moves = {
         "reshape": [{"to": (3, 4)}, {"to": (12,)}, {"to": (1, 3, 4)}],
         "expand": [{"to": (3, 4)}, {"to": (2, 3, 4)}],
-        "permute": [{"order": (0, 1)}, {"order": (1, 0)}, {"order": (0, 2, 1)}, {"order": (1, 0, 2)}, {"order": (2, 0, 1)}],
+        "permute": [
+            {"order": (0, 1)},
+            {"order": (1, 0)},
+            {"order": (0, 2, 1)},
+            {"order": (1, 0, 2)},
+            {"order": (2, 0, 1)},
+        ],
         "slice": [{"start": (0, 0), "stop": (3, 4), "step": (1, 1)}, {"start": (0, 1), "stop": (3, 4), "step": (2, 1)}],
-        "pad": [{"low": (0, 0), "high": (0, 0), "step": (1, 1), "fill": 1}, {"low": (1, 0), "high": (0, 2), "step": (1, 2), "fill": 1}],
+        "pad": [
+            {"low": (0, 0), "high": (0, 0), "step": (1, 1), "fill": 1},
+            {"low": (1, 0), "high": (0, 2), "step": (1, 2), "fill": 1},
+        ],
         "cast": [{"to": d} for d in dt.BY_NAME.values()],
     }
     folds = {o.name: [{"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}] for o in OPS.values() if o.combine}
-    for dtype, shape in product((dt.float32, dt.bfloat16, dt.int8, dt.uint8, dt.boolean), ((3, 4), (1, 4), (1, 1), (1, 3, 4))):
+    for dtype, shape in product(
+        (dt.float32, dt.bfloat16, dt.int8, dt.uint8, dt.boolean), ((3, 4), (1, 4), (1, 1), (1, 3, 4))
+    ):
         x = nd.leaf(0, shape, dtype)
         steps = [(name, a) for name, many in (moves | folds).items() for a in many]
         for (first, a), (second, b) in product([("", {}), *steps], steps):
