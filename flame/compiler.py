@@ -73,7 +73,9 @@ def code(kernel: Kernel, target: Target) -> Code:
     blocks, threads = geometry(kernel)
     signature = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
     source = PRINTERS[target.name].kernel(kernel)
-    return Code(kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body), resident(kernel))
+    return Code(
+        kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body), resident(kernel)
+    )
 
 
 def work(body: tuple[Statement, ...]) -> int:

@@ -129,7 +129,9 @@ class Tensor(Methods):
             raise GradError("requires_grad_() on a computed tensor; detach() it first")
         if requires_grad and not self.dtype.is_float:
             raise GradError(f"only floating tensors can require gradients, this one is {self.dtype}")
-        if requires_grad and not self.requires_grad:  # a node of its own: what was made of it before is no function of it
+        if (
+            requires_grad and not self.requires_grad
+        ):  # a node of its own: what was made of it before is no function of it
             self.requires_grad = True
             computed = self.node in values.COMPUTED
             self._point(_leaf_of(self.node) if computed else apply("mark", apply("detach", self.node), uid=next(_uid)))

@@ -64,5 +64,5 @@ def compare(step: Step, node: Node, got: Any, expected: Any, noise: float = 0.0)
         who = f"kernel {step.kernel.name}" if isinstance(step, Launch) else f"routine {step.routine}"
         raise ValidationError(
             f"{who} differs from the oracle in {int(wrong.sum())} of {wrong.size} elements of {node!r}: at {at} it "
-            f"gives {a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage is wrong"
+            f"gives {a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage errs"
         )

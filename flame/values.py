@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TypeVar
 from weakref import ReferenceType, ref
 
 from flame import compiler, stages
@@ -42,10 +43,11 @@ class Ready:
     donors: tuple[int, ...]  # inputs whose memory an output takes
 
 
+Answer = TypeVar("Answer")
 _values: dict[int, tuple["ReferenceType[Node]", Value | Donated]] = {}
 _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
-_kept: dict[object, tuple[int, ...]] = {}
+_kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
 
 
@@ -119,16 +121,14 @@ def prepare(
     kept = _retained(key, order, given, wanted, readers) if readers else ()
     targets = (*wanted, *kept)
     places = {n: i for i, n in enumerate(order)}
-    donors = frozenset(inputs.index(n) for n in donate if n in given and _holders.get(id(get(n))) == 1)
+    wished = set(donate)
+    donors = frozenset(i for i, n in enumerate(inputs) if n in wished and _holders.get(id(get(n))) == 1)
     watched = config.validate or bool(config.show)
     full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse, watched)
     ready = _ready.get(full)
     if ready is None:
-        ready = _ready[full] = _prepare(targets, inputs, values, donors, device)
-        while len(_ready) > MOST_PROGRAMS:
-            _ready.popitem(last=False)
-    else:
-        _ready.move_to_end(full)
+        ready = _prepare(targets, inputs, values, donors, device)
+    _remember(_ready, full, ready)
     return lambda: _run(ready, targets, inputs, values, line)
 
 
@@ -151,8 +151,17 @@ def _retained(
     if found is None:
         futures = {*direct, *(n for n in differentiate() if n in places)}
         chosen = retain(order, given, set(roots), futures)
-        found = _kept[full] = tuple(places[n] for n in chosen)
+        found = tuple(places[n] for n in chosen)
+    _remember(_kept, full, found)
     return [order[i] for i in found]
+
+
+def _remember(table: "OrderedDict[object, Answer]", key: object, answer: Answer) -> None:
+    """The answer used last stays longest."""
+    table[key] = answer
+    table.move_to_end(key)
+    while len(table) > MOST_PROGRAMS:
+        table.popitem(last=False)
 
 
 def _prepare(
@@ -175,7 +184,9 @@ def _prepare(
     order = [-1 - n["uid"] for n in compiler.leaves(program.optimized)]
     at = dict(zip(program.plan.leaves, order, strict=True))
     watched = config.validate or config.show
-    return Ready(program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated))
+    return Ready(
+        program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated)
+    )
 
 
 def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: list[Value], line: str) -> None:

@@ -24,6 +24,8 @@ import flame
 weight = flame.ones(4, 2, requires_grad=True)
 loss = (flame.ones(3, 4) @ weight).square().mean()
 """  # what every page's examples may use without saying so
+
+
 # --- examples and links -----------------------------------------------------------------------------------------------
 def examples(page: Path) -> list[str]:
     """The Python blocks of a page that are to run, in order."""

@@ -220,7 +220,8 @@ def _cast(name: str, dtype: DType) -> None:
 
 for _name, _dtype in (
     ("float", dt.float32), ("double", dt.float64), ("half", dt.float16), ("bfloat16", dt.bfloat16),
-    ("bool", dt.boolean), ("long", dt.int64), ("int", dt.int32), ("short", dt.int16), ("char", dt.int8), ("byte", dt.uint8),
+    ("bool", dt.boolean), ("long", dt.int64), ("int", dt.int32), ("short", dt.int16), ("char", dt.int8),
+    ("byte", dt.uint8),
 ):  # fmt: skip
     _cast(_name, _dtype)
 

@@ -17,7 +17,16 @@ from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
 
-FORMATS = {"bool": "<?", "uint8": "<B", "int8": "<b", "int16": "<h", "int32": "<i", "int64": "<q", "float32": "<f", "float64": "<d"}
+FORMATS = {
+    "bool": "<?",
+    "uint8": "<B",
+    "int8": "<b",
+    "int16": "<h",
+    "int32": "<i",
+    "int64": "<q",
+    "float32": "<f",
+    "float64": "<d",
+}
 
 
 class CUDADevice(Device):

@@ -334,7 +334,7 @@ def _conversion(dtype: str):
 def _philox(b: ir.IRBuilder, key, counter):
     """Philox4x32-10 over 64-bit registers, which have room for a product of two words."""
     low = 0xFFFFFFFF
-    block, k = Value(b, counter).arithmetic_shift(2), Value(b, key)
+    block, k = Value(b, counter) >> 2, Value(b, key)
     words = [block & low, block >> 32, block.const(0), block.const(0)]
     keys = [k & low, k >> 32]
     for _ in range(10):

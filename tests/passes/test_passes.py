@@ -51,10 +51,10 @@ def test_what_is_not_exact_stays():
         assert simplify((y,)) == (y,)
 
 
-TALL = [((5000, 7), (0,)), ((1 << 18,), (0,)), ((3, 1 << 17), (1,)), ((4999, 3), (0,))]
-
-
 # --- split ------------------------------------------------------------------------------------------------------------
+TALL = [((5000, 7), (0,)), ((1 << 18,), (0,)), ((3, 1 << 17), (1,)), ((4999, 3), (0,)), ((2, 262147), (1,))]
+
+
 @pytest.mark.parametrize("target", [CPU, CUDA], ids=lambda t: t.name)
 @pytest.mark.parametrize(("shape", "axes"), TALL, ids=str)
 def test_tall_folds_are_split_and_give_the_same(shape, axes, target):
@@ -250,6 +250,13 @@ def test_siblings_share_a_kernel():
     assert len(kernels((apply("exp", X), apply("sin", X), X * 2))) == 1
     y = nd.leaf(1, (5, 5), dt.float32)
     assert len(kernels((apply("exp", X), apply("exp", y)))) == 2
+
+
+def test_a_result_that_is_read_elsewhere_is_not_computed_again():
+    """y at another element would be computed a second time in y's own kernel."""
+    y = apply("exp", X)
+    assert len(kernels((y, y + 1))) == 1
+    assert len(kernels((y, y + apply("flip", y, axes=(0,))))) == 2
 
 
 def test_what_a_third_group_lies_between_stays_apart():
