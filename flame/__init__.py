@@ -4,7 +4,6 @@ from flame import nn, ops, optim
 from flame.autograd import grad, value_and_grad
 from flame.config import config
 from flame.errors import FlameError
-from flame.ir.dtype import BY_NAME as _dtypes
 from flame.ir.dtype import (
     DType,
     bfloat16,
@@ -38,7 +37,7 @@ from flame.ops.create import (
     zeros,
     zeros_like,
 )  # fmt: skip
-from flame.ops.elementwise import TABLE as _table
+from flame.ops.elementwise import TABLE as _TABLE
 from flame.ops.elementwise import clamp, isfinite, isinf, masked_fill, reciprocal, sign, square, where
 from flame.ops.index import embedding, gather, index_select, one_hot
 from flame.ops.place import clone, device
@@ -93,6 +92,6 @@ from flame.ops.shape import (
 )  # fmt: skip
 from flame.tensor import Tensor, assign, enable_grad, is_grad_enabled, no_grad, realize, scalar
 
-globals().update(_table)  # exp, log, add, ... : every public elementwise operator of the table
+globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
 
 __version__ = "0.1.0"

@@ -15,8 +15,9 @@ _uid = itertools.count()
 def value_and_grad(function: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """A function that returns (value, gradients) of a function of tensors whose result is one number.
 
-    The gradient is that of argument `argnums`, or a tuple for several. Values the function closes over are constants. What
-    is returned is lazy and differentiable: the transformation nests. Raises GradError where the result is no single number.
+    The gradient is that of argument `argnums`, or a tuple for several. Values the function closes over are constants.
+    What is returned is lazy and differentiable: the transformation nests. Raises GradError where the result is no
+    single number.
 
     >>> import flame
     >>> value, slope = flame.value_and_grad(lambda x: (x * x).sum())(flame.tensor([1.0, 2.0]))

@@ -49,8 +49,7 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
     """The graph in which fusion works."""
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
-    roots = split(roots, target)  # no fold leaves most of the machine idle
-    return roots
+    return split(roots, target)  # no fold leaves most of the machine idle
 
 
 def schedule(

@@ -118,8 +118,8 @@ class Tensor(Methods):
                 raise GradError(f"grad must be a Tensor or None, got {type(value).__name__}")
             if value.shape != self.shape or value.device is not self.device:
                 raise GradError(
-                    f"grad of shape {value.shape} on {value.device.name} does not fit a tensor of shape {self.shape} on "
-                    f"{self.device.name}"
+                    f"grad of shape {value.shape} on {value.device.name} does not fit a tensor of shape {self.shape} "
+                    f"on {self.device.name}"
                 )
         self._grad = value
 
@@ -203,9 +203,9 @@ class Tensor(Methods):
     ) -> None:
         """Add d self / d leaf to the `.grad` of every leaf that requires it; nothing is computed yet.
 
-        A tensor of several elements needs `gradient`, of its shape. The gradients are ordinary lazy tensors, with a graph
-        of their own where `create_graph` is True. Raises GradError where nothing requires gradients, or on a second pass
-        without `retain_graph=True`.
+        A tensor of several elements needs `gradient`, of its shape. The gradients are ordinary lazy tensors, with a
+        graph of their own where `create_graph` is True. Raises GradError where nothing requires gradients, or on a
+        second pass without `retain_graph=True`.
         """
         self._check_backward()
         seed = _seed(self, gradient)
@@ -225,7 +225,7 @@ class Tensor(Methods):
             raise GradError("backward() on a tensor that requires no gradient: no leaf below it has requires_grad=True")
         if self._spent:
             raise GradError(
-                f"backward() a second time: the graph was freed by the first, at {self._spent}; pass retain_graph=True there"
+                f"backward() a second time: the first freed the graph, at {self._spent}; pass retain_graph=True there"
             )
 
     def _spend(self, line: str) -> None:
@@ -333,8 +333,8 @@ def _watch() -> None:
     if not _warned and 0 < config.pending_limit < nd.alive():
         _warned = True
         warnings.warn(
-            f"{nd.alive()} graph nodes are pending, the last made at {user_line()}; realize() what accumulates over steps "
-            "(metrics summed without .item(), say), or raise FLAME_PENDING_LIMIT",
+            f"{nd.alive()} graph nodes are pending, the last made at {user_line()}; realize() what accumulates over "
+            "steps (metrics summed without .item(), say), or raise FLAME_PENDING_LIMIT",
             stacklevel=4,
         )
 
@@ -439,8 +439,8 @@ def _seed(root: Tensor, gradient: Tensor | None) -> Node:
     if gradient is None:
         if root.numel() != 1:
             raise GradError(
-                f"backward() needs one number, got shape {root.shape}; reduce it first, e.g. .sum() or .mean(), or pass "
-                "gradient= of that shape"
+                f"backward() needs one number, got shape {root.shape}; reduce it first, e.g. .sum() or .mean(), or "
+                "pass gradient= of that shape"
             )
         return ones(root.node)
     if gradient.shape != root.shape:
@@ -478,6 +478,6 @@ def same_device(name: str, *tensors: Tensor) -> Device:
     for t in tensors:
         if t.device is not device:
             raise DeviceError(
-                f"{name}: operands live on {device.name} and {t.device.name}; move one of them, e.g. with .to({device.name!r})"
+                f"{name}: operands live on {device.name} and {t.device.name}; move one, e.g. with .to({device.name!r})"
             )
     return device

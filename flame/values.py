@@ -1,7 +1,7 @@
-"""What is in memory: the value of every node that was computed and can still be reached; and how pending ones come to be.
+"""What is in memory: the value of every computed node that can still be reached; and how pending ones come to be.
 
-Nothing is computed twice: a node with a value is a leaf of every later graph, and what later readers will need of a graph is
-kept when it is first computed.
+Nothing is computed twice: a node with a value is a leaf of every later graph, and what later readers will need of a
+graph is kept when it is first computed.
 """
 
 from collections import OrderedDict
@@ -88,8 +88,8 @@ def get(node: Node) -> Value | None:
         return None
     if isinstance(found[1], Donated):
         raise FreedError(
-            f"the value of {node!r} (made at {origins.get(node, 'an unknown line')}) is gone: its memory was donated at "
-            f"{found[1].line}; compute what you need from it before that step, or clone() it"
+            f"the value of {node!r} (made at {origins.get(node, 'an unknown line')}) is gone: its memory was donated "
+            f"at {found[1].line}; compute what you need from it before that step, or clone() it"
         )
     return found[1]
 

@@ -9,7 +9,7 @@ from flame.runtime import cuda
 
 
 def lacking_gpu() -> str:
-    """Why GPU tests cannot run here; empty where they can. A machine with a GPU and without the packages must not skip."""
+    """Why GPU tests cannot run here; empty where they can. A machine with a GPU but no packages must not skip."""
     return "" if Path("/dev/nvidiactl").exists() else cuda.why_not()
 
 

@@ -1,8 +1,8 @@
 """Groups to kernels, by asking each operator for one element.
 
-In a space with rows: loop over the rows; in each, one loop over the row for each *level* of folds (a fold is one level
-above the folds its values read); results with an element for each (g, r) are stored in the first loop that can. In a space
-of free elements the folds are serial loops inside each element, by level in the same way.
+In a space with rows: loop over the rows; in each, one loop over the row for each *level* of folds (a fold is one
+level above the folds its values read); results with an element for each (g, r) are stored in the first loop that can.
+In a space of free elements the folds are serial loops inside each element, by level in the same way.
 """
 
 from collections.abc import Callable, Iterable

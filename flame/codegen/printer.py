@@ -138,9 +138,9 @@ class _Kernel:
         mine = {s.acc for s in loop.statements(stmts) if isinstance(s, loop.Init)}
         mine |= {s.var for s in stmts if isinstance(s, loop.Keep)}
         for n in toposort(roots):
-            if n.op.kind is Kind.ELEMENTWISE and n.dtype.is_float and sp.depends(n) == 0:
-                if not mine & set(toposort([n])):
-                    self.text(n)
+            free = n.op.kind is Kind.ELEMENTWISE and n.dtype.is_float and sp.depends(n) == 0
+            if free and not mine & set(toposort([n])):
+                self.text(n)
 
     def loads(self, stmts: tuple[loop.Statement, ...]) -> None:
         """Ask for memory first: every load of the loop, before anything is computed."""

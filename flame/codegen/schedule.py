@@ -82,9 +82,9 @@ def vector(k: Kernel, row: Loop) -> int:
     touched = accesses(k)
     wide = max(16 // types[p].size for p, _, _ in touched)
     for v in (8, 4, 2):
-        if v <= wide and row.extent % v == 0:
-            if any(contiguous(at, row.var, v) and types[p].size * v >= 8 for p, at, _ in touched):
-                return v
+        fits = v <= wide and row.extent % v == 0
+        if fits and any(contiguous(at, row.var, v) and types[p].size * v >= 8 for p, at, _ in touched):
+            return v
     return 1
 
 
@@ -98,6 +98,7 @@ def geometry(k: Kernel) -> tuple[int, int]:
 def resident(k: Kernel) -> int:
     """Blocks that share a multiprocessor: rows kept in registers wait for memory, so enough lanes must wait at once.
 
-    Without the bound nvJitLink hoists the loads of weights (126 registers, 0.20 ms for a layer_norm of 16384 x 8192 bf16).
+    Without the bound nvJitLink hoists the loads of weights (126 registers, 0.20 ms for a layer_norm of 16384 x 8192
+    bf16).
     """
     return max(1, BUSY // (k.layout.lanes * k.layout.rows)) if k.layout.kept else 1

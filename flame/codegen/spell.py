@@ -1,4 +1,4 @@
-"""Scalars to text: what is read twice, or nested too deeply, gets a name first; neighbouring loads become one access."""
+"""Scalars to text: what is read twice, or nested too deeply, gets a name; neighbouring loads become one access."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable

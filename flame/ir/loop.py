@@ -1,8 +1,8 @@
 """The kernel IR: loops and stores around scalar Nodes.
 
-A scalar expression is a Node of shape (): the same operators, the same interning and the same simplification rules serve
-tensors and index arithmetic. A kernel is written for ONE element. How many elements a lane holds, and which of them one
-16-byte access brings, are numbers of its `Layout`: the printer unrolls, the IR does not.
+A scalar expression is a Node of shape (): the same operators, the same interning and the same simplification rules
+serve tensors and index arithmetic. A kernel is written for ONE element. How many elements a lane holds, and which of
+them one 16-byte access brings, are numbers of its `Layout`: the printer unrolls, the IR does not.
 """
 
 from collections.abc import Callable, Iterable, Iterator

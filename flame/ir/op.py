@@ -13,6 +13,8 @@ Rule = Callable[..., Any]
 
 
 class Kind(Enum):
+    """What an operator does to elements: all that passes and printers ask."""
+
     LEAF = auto()  # has no source: a buffer, a constant, a loop variable, the position itself
     ELEMENTWISE = auto()  # out[i] = f(a[i], b[i], ...)
     MOVEMENT = auto()  # out[i] = a[index(i)]

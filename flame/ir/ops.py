@@ -3,8 +3,8 @@
 # The entries of a table are lambdas, which cannot say their types.
 """The operator table: every primitive, each defined once and only here.
 
-To add an operator, add one `define(...)`. The function and the Tensor method, the gradient, both code printers, the numpy
-oracle, the gradient check and the fusion rules all read this table.
+To add an operator, add one `define(...)`. The function and the Tensor method, the gradient, both code printers, the
+numpy oracle, the gradient check and the fusion rules all read this table.
 """
 
 import math

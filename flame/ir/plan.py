@@ -1,4 +1,4 @@
-"""The plan: what the runtime does, step by step, over numbered slots of memory. Plain data: it prints, and it replays."""
+"""The plan: what the runtime does, step by step, over numbered slots of memory. Plain data: it prints and replays."""
 
 from dataclasses import dataclass
 from math import prod

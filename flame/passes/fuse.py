@@ -1,9 +1,10 @@
 """Choose what becomes memory, and which results one kernel computes.
 
-A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A result
-may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at row g and
-folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. Then results over equal
-spaces that share an input, or read one another, become one group, unless a third group lies between them.
+A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A
+result may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at
+row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. Then
+results over equal spaces that share an input, or read one another, become one group, unless a third group lies
+between them.
 """
 
 from dataclasses import replace
@@ -128,7 +129,7 @@ class Walker:
     def walk(
         self, n: Node, space: Space, stored: set[Node], mine: frozenset[Node] = frozenset()
     ) -> tuple[set[Node], bool]:
-        """Folds below n[g, r] that do not fit the space; and whether each of `mine` is met where it is itself stored."""
+        """Folds below n[g, r] that do not fit the space, and whether each of `mine` is met where it is stored."""
         misfits: set[Node] = set()
         aligned = True
         start = self.at(n, space)

@@ -98,7 +98,7 @@ def _rewritten(loops: list[Loop], made: list[set[Node]], named: dict[Node, Node]
             known[n] = named[n]
         for s in loop.body:
             assert not isinstance(s, Loop) and hasattr(s, "value")
-            body.append(replace(s, value=_substituted(s.value, known)))  # pyright: ignore
+            body.append(replace(s, value=_substituted(s.value, known)))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
         ready |= set(new)
         out.append(replace(loop, body=tuple(body)))
     return out

@@ -1,7 +1,7 @@
 """Hand contractions to libraries; decompose the ones no library wants.
 
-A target names the routines it has. This pass only chooses; `runtime/lib_*.py` perform. Transposes, slices and broadcasts of
-an operand become strides: no copy.
+A target names the routines it has. This pass only chooses; `runtime/lib_*.py` perform. Transposes, slices and
+broadcasts of an operand become strides: no copy.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Routine = Callable[[Node, Target, Scalars], Node | None]
 
 
 def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
-    """The memory to read for `n`: the deepest value that its movements read as strides a product can take, or `n` itself.
+    """The memory to read for `n`: the deepest value that its movements read as strides for a product, or `n` itself.
 
     Each value on the way down is tried: one that must be copied for one product serves all that read it.
     """

@@ -1,4 +1,4 @@
-"""Free elements as rows, for machines with one lane: position r becomes g * c + r, so that `r % c` and `r // c` vanish."""
+"""Free elements as rows, for machines with one lane: r becomes g * c + r, so that `r % c` and `r // c` vanish."""
 
 from dataclasses import replace
 from typing import Any

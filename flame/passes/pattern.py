@@ -1,7 +1,7 @@
 """Rules as data: `(left, right)` pairs written in plain arithmetic over wildcards.
 
-A rule with a Python right side takes the matched node and the wildcards by name and may decline with None. Because a rule
-is data, `tests/passes/test_rules.py` checks every one of them against numpy without naming any.
+A rule with a Python right side takes the matched node and the wildcards by name and may decline with None. Because a
+rule is data, `tests/passes/test_rules.py` checks every one of them against numpy without naming any.
 """
 
 from collections.abc import Callable, MutableMapping

@@ -2,12 +2,14 @@
 # networkx declares no types of its own graphs.
 """What to keep when a graph is computed before all that reads it is known.
 
-The cheapest set of values from which every later reader can be computed without a contraction, a fold or a gather anew: a
-minimum cut by bytes, as in rematerialisation for training (Chen et al. 2016; the min-cut form is that of AOTAutograd).
+The cheapest set of values from which every later reader can be computed without a contraction, a fold or a gather
+anew: a minimum cut by bytes, as in rematerialisation for training (Chen et al. 2016; the min-cut form is that of
+AOTAutograd).
 """
 
 from collections.abc import Collection
 from math import prod
+from typing import Any
 
 import networkx as nx
 
@@ -22,32 +24,30 @@ START, END = "start", "end"
 def retain(
     order: list[Node], given: Collection[Node], roots: Collection[Node], futures: Collection[Node]
 ) -> list[Node]:
-    """The nodes of `order` to store beside `roots`; `given` ones are in memory already, `futures` will be read later."""
+    """The nodes of `order` to store beside `roots`; `given` ones are in memory, `futures` will be read later."""
     wanted = _upstream(order, given, futures)
     costly = [n for n in order if n in wanted and n not in given and n.op.kind not in REPEATABLE]
     if not costly:
         return []
     if len(wanted) > LARGE:
         return [n for n in costly if n not in roots]
-    net = nx.DiGraph()
     touched = _downstream(order, costly, wanted)
-    for n in order:
-        if n not in touched:
-            continue
-        free = n in roots
-        net.add_edge((n, "in"), (n, "out"), capacity=0 if free else max(1, prod(n.shape) * n.dtype.size))
-        for s in n.src:
-            if s in touched:
-                net.add_edge((s, "out"), (n, "in"))
-    for n in costly:
-        net.add_edge(START, (n, "in"))
-    for n in futures:
-        if n in touched:
-            net.add_edge((n, "out"), END)
+    net = _network([n for n in order if n in touched], roots)
+    net.add_edges_from((START, (n, "in")) for n in costly)
+    net.add_edges_from(((n, "out"), END) for n in futures if n in touched)
     if END not in net:
         return []
     _, (above, _) = nx.minimum_cut(net, START, END, flow_func=nx.algorithms.flow.boykov_kolmogorov)
     return [n for n in order if n in touched and n not in roots and (n, "in") in above and (n, "out") not in above]
+
+
+def _network(order: list[Node], roots: Collection[Node]) -> "nx.DiGraph[Any]":
+    """Each value as an edge as wide as its bytes: cutting it is storing it. Roots are stored anyway."""
+    net = nx.DiGraph()
+    for n in order:
+        net.add_edge((n, "in"), (n, "out"), capacity=0 if n in roots else max(1, prod(n.shape) * n.dtype.size))
+        net.add_edges_from(((s, "out"), (n, "in")) for s in n.src if (s, "out") in net)
+    return net
 
 
 def _upstream(order: list[Node], given: Collection[Node], futures: Collection[Node]) -> set[Node]:

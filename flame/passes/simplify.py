@@ -108,7 +108,7 @@ def spelled(n: Node) -> str:
 
 
 def in_order(node: Node, x: Node, y: Node) -> Node | None:
-    """A sum of indices has one form: the largest factors first, equal terms joined, quotients and remainders rejoined."""
+    """A sum of indices has one form: largest factors first, equal terms joined, quotients and remainders rejoined."""
     every: dict[Node, int] = {}
     for n, factor in terms(node):
         every[n] = every.get(n, 0) + factor
@@ -185,7 +185,7 @@ ALGEBRA = rules(
     (x * 1, x),
     (pattern("mul", 1, x), x),
     (x / 1, x),
-    (-(-x), x),
+    (-(-x), x),  # noqa: B002  two negations, no decrement
     (x - (-y), x + y),
     (x + (-y), x - y),
     (pattern("mul", -x, -y), x * y),
@@ -339,7 +339,7 @@ def _of_nothing(node: Node) -> Node | None:
 
 
 def simplify(roots: tuple[Node, ...], settled: tuple[Node, ...] = ()) -> tuple[Node, ...]:
-    """No operator is left that changes nothing, and none whose operands are all constants; `settled` stay as they are."""
+    """No operator is left that changes nothing or has only constants to work on; `settled` nodes stay as they are."""
     return Rewriter(ALGEBRA + INTEGER + SHAPES, first=graph_only, memo={n: n for n in settled}).many(roots)
 
 

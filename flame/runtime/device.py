@@ -73,9 +73,13 @@ class Device(ABC):
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         """Copy a contiguous host array into a buffer."""
 
-    @abstractmethod
     def download(self, buffer: Buffer, array: np.ndarray) -> None:
         """Copy a buffer into a contiguous host array, and wait for it."""
+        self.download_from(buffer.address, array)
+
+    @abstractmethod
+    def download_from(self, address: int, array: np.ndarray) -> None:
+        """Copy memory at an address into a contiguous host array, and wait for it."""
 
     @abstractmethod
     def synchronize(self) -> None:

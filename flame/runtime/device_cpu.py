@@ -2,6 +2,7 @@
 
 import ctypes
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class CPUDevice(Device):
 
         def run(at: Addresses) -> None:
             args = [at[s] for s in slots]
-            others = [self.threads.submit(kernel, b, e, n, *args) for b, e in zip(edges[1:], edges[2:], strict=False)]
+            others = [self.threads.submit(kernel, b, e, n, *args) for b, e in pairwise(edges[1:])]
             try:
                 kernel(0, edges[1], n, *args)
             finally:
@@ -84,8 +85,8 @@ class CPUDevice(Device):
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         ctypes.memmove(buffer.address, array.ctypes.data, array.nbytes)
 
-    def download(self, buffer: Buffer, array: np.ndarray) -> None:
-        ctypes.memmove(array.ctypes.data, buffer.address, array.nbytes)
+    def download_from(self, address: int, array: np.ndarray) -> None:
+        ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def synchronize(self) -> None:
         pass
@@ -98,7 +99,7 @@ def _wait(others: "list[Future[None]]") -> None:
         while not f.done():
             try:
                 f.result()
-            except BaseException as problem:  # a Ctrl-C here must not leave a thread writing into freed memory
+            except BaseException as problem:  # noqa: BLE001  a Ctrl-C here must not leave a thread writing into freed memory
                 interrupted = problem
     if interrupted is not None:
         raise interrupted

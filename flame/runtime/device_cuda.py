@@ -91,9 +91,9 @@ class CUDADevice(Device):
         cuda.copy_in(buffer.address, array.ctypes.data, array.nbytes, self.stream)
         self.stream.synchronize()  # the array may be gone before the copy has read it
 
-    def download(self, buffer: Buffer, array: np.ndarray) -> None:
+    def download_from(self, address: int, array: np.ndarray) -> None:
         cuda.use(self.number)
-        cuda.copy_out(array.ctypes.data, buffer.address, array.nbytes, self.stream)
+        cuda.copy_out(array.ctypes.data, address, array.nbytes, self.stream)
         self.stream.synchronize()
 
     def synchronize(self) -> None:

@@ -75,16 +75,8 @@ class Executable:
             if s.host:
                 return np.asarray(memory[slot], s.dtype.numpy)
             out = np.empty(s.shape, s.dtype.numpy)
-            address = self.table[slot]
-            self.device.download(_Borrowed(address), out)  # pyright: ignore
+            self.device.download_from(self.table[slot], out)
             return out
 
         for step, act in zip(self.plan.steps, self.actions, strict=True):
             observe(step, lambda act=act: act(self.table), read)
-
-
-class _Borrowed:
-    """An address that somebody else owns."""
-
-    def __init__(self, address: int):
-        self.address = address

@@ -139,7 +139,7 @@ def _access(head: str, dtype: str, guarded: bool):
 
 
 def _signed(kind) -> bool:
-    return not isinstance(kind, types.Integer) or bool(getattr(kind, "signed"))
+    return not isinstance(kind, types.Integer) or bool(kind.signed)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _extreme(relation: str):

@@ -34,7 +34,7 @@ def layer_norm(x, w, b):
 def forms(x, w, b):
     """Named results of a matrix and two vectors of its width."""
     n = x.shape[1]
-    out = {
+    return {
         "chain": flame.silu(x * w + b),
         "softmax": x.softmax(-1),
         "log_softmax": x.log_softmax(-1),
@@ -53,7 +53,6 @@ def forms(x, w, b):
         "gelu": flame.gelu(x),
         "compared": (x > w).long().sum(),
     }
-    return out
 
 
 def near(got, want, loose, name):
@@ -67,7 +66,7 @@ def near(got, want, loose, name):
     assert error < loose, f"{name}: relative error {error:.2e}"
 
 
-@pytest.mark.parametrize("dtype, loose", [("float32", 1e-5), ("bfloat16", 1e-2), ("float16", 2e-3)])
+@pytest.mark.parametrize(("dtype", "loose"), [("float32", 1e-5), ("bfloat16", 1e-2), ("float16", 2e-3)])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_forms(shape, dtype, loose):
     data = [RNG.normal(size=s).astype("f4") for s in (shape, shape[1:], shape[1:])]
