@@ -1,7 +1,9 @@
 """The CPU: kernels as native functions over parts of their grid, shared among threads where that pays."""
 
 import ctypes
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -51,13 +53,22 @@ class CPUDevice(Device):
 
         def run(at: Addresses) -> None:
             args = [at[s] for s in slots]
-            others = [self.threads.submit(kernel, b, e, n, *args) for b, e in pairwise(edges[1:])]
-            try:
-                kernel(0, edges[1], n, *args)
-            finally:
-                _wait(others)
+            self.together([partial(kernel, begin, end, n, *args) for begin, end in pairwise(edges)])
 
         return run
+
+    def together(self, calls: Sequence[Callable[[], Any]]) -> None:
+        """Run calls side by side. This thread takes the first, and then what no other has begun: on a busy machine
+        a thread may wait for a core for longer than the work takes.
+        """
+        others = [(self.threads.submit(call), call) for call in calls[1:]]
+        try:
+            calls[0]()
+            for future, call in reversed(others):
+                if future.cancel():
+                    call()
+        finally:
+            _wait([future for future, _ in others])
 
     @property
     def threads(self) -> ThreadPoolExecutor:
@@ -74,11 +85,7 @@ class CPUDevice(Device):
         def run(at: Addresses) -> None:
             args = [at[s] for s in slots]
             with lib_numpy.one_thread():
-                others = [self.threads.submit(other, *args) for other in runs[1:]]
-                try:
-                    runs[0](*args)
-                finally:
-                    _wait(others)
+                self.together([partial(each, *args) for each in runs])
 
         return run
 
@@ -92,8 +99,8 @@ class CPUDevice(Device):
         pass
 
 
-def _wait(others: "list[Future[None]]") -> None:
-    """Until every part is done: its memory must not be freed before, whatever interrupts us."""
+def _wait(others: "list[Future[Any]]") -> None:
+    """Until every part is done or cancelled: its memory must not be freed before, whatever interrupts us."""
     interrupted: BaseException | None = None
     for f in others:
         while not f.done():
@@ -101,5 +108,7 @@ def _wait(others: "list[Future[None]]") -> None:
                 f.result()
             except BaseException as problem:  # noqa: BLE001  a Ctrl-C here must not leave a thread writing into freed memory
                 interrupted = problem
+        if not f.cancelled():
+            interrupted = interrupted or f.exception()
     if interrupted is not None:
         raise interrupted
