@@ -87,6 +87,7 @@ class Tensor(Methods):
         return len(self.node.shape)
 
     def dim(self) -> int:
+        """How many dimensions the tensor has."""
         return self.ndim
 
     def size(self, dim: int | None = None) -> Any:
@@ -94,9 +95,11 @@ class Tensor(Methods):
         return self.shape if dim is None else self.shape[dim]
 
     def numel(self) -> int:
+        """How many elements the tensor has."""
         return prod(self.shape)
 
     def is_floating_point(self) -> bool:
+        """True for float16, bfloat16, float32 and float64."""
         return self.dtype.is_float
 
     def __len__(self) -> int:
@@ -162,6 +165,7 @@ class Tensor(Methods):
         return self.numpy().reshape(()).item()
 
     def tolist(self) -> Any:
+        """The value as nested Python lists of numbers."""
         return self.numpy().tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -469,6 +473,7 @@ class enable_grad(no_grad):  # noqa: N801
 
 
 def is_grad_enabled() -> bool:
+    """True where results require gradients when their operands do: outside `no_grad`."""
     return _recording
 
 

@@ -89,7 +89,7 @@ def entry(ptx: str) -> str:
 
 
 def resources(ptx: str, cc: tuple[int, ...]) -> dict[str, int]:
-    """Registers and spilled, local and shared bytes of the kernel, as the assembler reports them; {} where it does not."""
+    """Registers and spilled, local and shared bytes of the kernel, as the assembler reports them; {} without one."""
     report = _assembled(ptx, cc)[1]
     if not report:
         return {}

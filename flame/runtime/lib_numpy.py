@@ -8,7 +8,7 @@ import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from flame.ir.library import MatmulSpec, View
 
 Routine = Callable[..., None]
 SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
-PREFIXES, SUFFIXES = ("", "scipy_"), ("", "64_")  # how OpenBLAS spells its functions in NumPy's wheels and elsewhere
 
 
 def bind(spec: MatmulSpec, threads: int = 1) -> list[Routine]:
@@ -64,13 +63,14 @@ def blas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
         maps = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
         return None
-    for path in dict.fromkeys(line.split(maxsplit=5)[5] for line in maps if "openblas" in line):
+    loaded = dict.fromkeys(line.split(maxsplit=5)[5] for line in maps if "openblas" in line)
+    own = f"{Path(np.__file__).parent}.libs"  # where NumPy's wheels keep theirs; SciPy brings another
+    for path in sorted(loaded, key=lambda path: not path.startswith(own)):
         library = ctypes.CDLL(path)
-        for prefix in PREFIXES:
-            for suffix in SUFFIXES:
-                get, put = (f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set"))
-                if hasattr(library, get) and hasattr(library, put):
-                    return getattr(library, get), getattr(library, put)
+        for prefix, suffix in product(("", "scipy_"), ("", "64_")):  # how OpenBLAS spells its functions
+            get, put = (f"{prefix}openblas_{verb}_num_threads{suffix}" for verb in ("get", "set"))
+            if hasattr(library, get) and hasattr(library, put):
+                return getattr(library, get), getattr(library, put)
     return None
 
 

@@ -141,7 +141,7 @@ def test_every_assembler_gives_a_kernel_that_runs(assembler):
     cc = cuda.device(0).cc
     ptx = cuda_compile.ptx_cuda(source(COUNT, 1), "k", ("address",), (("cc", cc), ("threads", 32)))
     try:
-        cubin = assembler(ptx, cc)
+        cubin, _ = assembler(ptx, cc)
     except (ImportError, OSError, RuntimeError) as problem:
         pytest.skip(f"not on this machine: {problem}")
     function = cuda.load(cubin, "k")

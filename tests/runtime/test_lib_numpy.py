@@ -1,5 +1,8 @@
 """Products on the CPU: parts of a shared product are the whole, whatever the strides; BLAS keeps the user's threads."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -54,3 +57,16 @@ def test_blas_has_one_thread_inside_and_its_own_number_outside():
     with lib_numpy.one_thread():
         assert get() == 1
     assert get() == before
+
+
+def test_it_is_numpys_blas_and_not_scipys():
+    """Beside SciPy's own OpenBLAS, the threads of NumPy's are the ones that matter."""
+    program = (
+        "import scipy.linalg, numpy as np, threadpoolctl; from flame.runtime import lib_numpy;"
+        "numpys = lambda: [i['num_threads'] for i in threadpoolctl.threadpool_info() if 'numpy.libs' in i['filepath']];"
+        "before = numpys(); scope = lib_numpy.one_thread(); scope.__enter__(); assert numpys() in ([1], []);"
+        "scope.__exit__(); assert numpys() == before"
+    )
+    for package in ("scipy", "threadpoolctl"):
+        pytest.importorskip(package)
+    subprocess.run([sys.executable, "-c", program], check=True)
