@@ -11,7 +11,7 @@ from flame.ir.plan import Launch, Plan
 from flame.ir.target import Target
 
 WARP = 32
-ROW_IN_WARP = 4  # vectors per lane up to which one warp takes a whole row
+ROW_IN_LANE = 40  # elements per lane up to which one warp takes a whole row: no lane waits for another warp
 SECTOR = 8  # float32 values that one memory transaction brings at least
 REGISTERS = 96  # values of one row that a lane may hold
 FILE = 1 << 16  # registers of a multiprocessor
@@ -64,7 +64,7 @@ def _streams(at: Any, row: Loop) -> bool:
 
 
 def _row(chunks: int, v: int, loads: int, streams: int) -> Layout:
-    if chunks <= WARP * ROW_IN_WARP:
+    if chunks <= WARP * (ROW_IN_LANE // v):
         lanes = min(WARP, 1 << (chunks - 1).bit_length())
         return Layout(lanes, 128 // lanes, False, -(-chunks // lanes), v, True)
     items = max(1, min(4 // streams, chunks // 128))

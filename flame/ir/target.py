@@ -15,4 +15,4 @@ class Target:
 
 
 CPU = Target("cpu", libraries=frozenset({"matmul"}))
-CUDA = Target("cuda", max_lanes=256, carry=4096, libraries=frozenset({"matmul"}), cc=(9, 0))
+CUDA = Target("cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul"}), cc=(9, 0))

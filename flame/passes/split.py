@@ -11,7 +11,8 @@ TALL = 1 << 10  # a fold of fewer elements is left alone
 LONG = 1 << 17  # a trailing fold of fewer elements stays in its row kernel
 ALONE = 1 << 12  # a fold to one number of fewer elements is one block's
 ENOUGH = 1 << 19  # elements in flight that keep a GPU busy
-BLOCKS = 1024  # partial results of each: enough blocks when the fold is carried by a row kernel
+BLOCKS = 512  # partial results of each: enough blocks when the fold is carried by a row kernel
+NARROW = 2048  # elements of a row up to which several rows share a block
 LEAST = 16  # elements that a lane folds in the first stage
 FEW = 16  # parts that serve the cores of a CPU
 
@@ -39,7 +40,8 @@ def split(roots: tuple[Node, ...], target: Target) -> tuple[Node, ...]:
 def _parts_leading(row: int, grid: int, target: Target) -> int:
     if target.max_lanes == 1:
         return FEW
-    wanted = BLOCKS if grid <= target.carry else -(-ENOUGH // grid)
+    carried = BLOCKS if grid > NARROW else 2 * BLOCKS  # narrow rows share a block
+    wanted = carried if grid <= target.carry else -(-ENOUGH // grid)
     return max(1, min(wanted, row // LEAST))
 
 
