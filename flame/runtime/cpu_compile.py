@@ -236,8 +236,8 @@ def _libm() -> None:
 @functools.cache
 def _linker():
     _libm()
-    # A machine of its own: the linker takes it over. JITLink, since the older linker aborted beside a CUDA context on an
-    # H200; the likely cause, not proven, is that code and the C library lay more than 2 GiB apart there.
+    # A machine of its own: the linker takes it over. JITLink, since the older linker aborted beside a CUDA context on
+    # an H200; the likely cause, not proven, is that code and the C library lay more than 2 GiB apart there.
     return llvm.create_lljit_compiler(_new_machine(), use_jit_link=True)
 
 
