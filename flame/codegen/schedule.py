@@ -7,7 +7,7 @@ from flame.ir.graph import toposort
 from flame.ir.index import contiguous
 from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, accesses, scalars, statements
 from flame.ir.node import Node
-from flame.ir.plan import Launch, Plan
+from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
 
 WARP = 32
@@ -23,11 +23,7 @@ MOST_ITEMS = 16  # elements of a column that a lane holds
 
 def lay_out(plan: Plan, target: Target) -> Plan:
     """Every kernel knows its layout."""
-
-    def step(s: Any) -> Any:
-        return replace(s, kernel=replace(s.kernel, layout=layout(s.kernel, target))) if isinstance(s, Launch) else s
-
-    return replace(plan, steps=tuple(map(step, plan.steps)))
+    return map_kernels(plan, lambda k: replace(k, layout=layout(k, target)))
 
 
 def layout(k: Kernel, target: Target) -> Layout:

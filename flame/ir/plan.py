@@ -1,6 +1,7 @@
 """The plan: what the runtime does, step by step, over numbered slots of memory. Plain data: it prints and replays."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Union
 
@@ -53,6 +54,12 @@ class Plan:
     offsets: tuple[tuple[int, int], ...] = ()  # (slot, byte offset in the arena)
     arena: int = 0  # bytes
     donated: tuple[tuple[int, int], ...] = ()  # (output slot, leaf slot whose memory it takes)
+
+
+def map_kernels(plan: Plan, f: Callable[[Kernel], Kernel]) -> Plan:
+    """The same plan with every kernel passed through `f`."""
+    steps = (replace(s, kernel=f(s.kernel)) if isinstance(s, Launch) else s for s in plan.steps)
+    return replace(plan, steps=tuple(steps))
 
 
 def touched(step: Step) -> tuple[int, ...]:

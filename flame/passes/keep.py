@@ -1,22 +1,17 @@
 """Keep in registers what a later loop over the same row would read or compute again."""
 
 from dataclasses import replace
-from typing import Any
 
 from flame.ir.graph import substitute, toposort
 from flame.ir.loop import Keep, Kernel, Loop, Role, Statement, Store, scalars
 from flame.ir.node import Node, var
 from flame.ir.op import Kind
-from flame.ir.plan import Launch, Plan
+from flame.ir.plan import Plan, map_kernels
 
 
 def keep_rows(plan: Plan) -> Plan:
     """Where a row fits in registers, memory is read once."""
-
-    def step(s: Any) -> Any:
-        return replace(s, kernel=keep(s.kernel)) if isinstance(s, Launch) and s.kernel.layout.kept else s
-
-    return replace(plan, steps=tuple(map(step, plan.steps)))
+    return map_kernels(plan, lambda k: keep(k) if k.layout.kept else k)
 
 
 def keep(kernel: Kernel) -> Kernel:

@@ -1,12 +1,11 @@
 """Free elements as rows, for machines with one lane: r becomes g * c + r, so that `r % c` and `r // c` vanish."""
 
 from dataclasses import replace
-from typing import Any
 
 from flame.ir.graph import substitute, toposort
 from flame.ir.loop import Kernel, Loop, Role, map_scalars, scalars, statements
 from flame.ir.node import Node, var
-from flame.ir.plan import Launch, Plan
+from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
 from flame.passes.simplify import Scalars
 
@@ -17,11 +16,7 @@ def nest(plan: Plan, target: Target, simple: Scalars) -> Plan:
     """On one lane, no free element divides its position where a loop over rows can count instead."""
     if target.max_lanes > 1:
         return plan
-
-    def step(s: Any) -> Any:
-        return replace(s, kernel=nested(s.kernel, simple)) if isinstance(s, Launch) else s
-
-    return replace(plan, steps=tuple(map(step, plan.steps)))
+    return map_kernels(plan, lambda k: nested(k, simple))
 
 
 def nested(kernel: Kernel, simple: Scalars) -> Kernel:

@@ -2,7 +2,6 @@
 # The entries of a table are lambdas, which cannot say their types.
 """Algebra that holds for tensors and for index arithmetic alike; every value stays the same to the bit."""
 
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -14,7 +13,7 @@ from flame.ir.index import below, bounds, non_negative
 from flame.ir.loop import map_scalars
 from flame.ir.node import Node, apply, const, like
 from flame.ir.op import Kind
-from flame.ir.plan import Launch, Plan
+from flame.ir.plan import Plan, map_kernels
 from flame.passes.pattern import Rewriter, consts, pattern, rules, wild
 
 x, y, z = wild("x y z")
@@ -352,8 +351,4 @@ class Scalars(Rewriter):
 
 def simplify_kernels(plan: Plan, simple: Scalars) -> Plan:
     """Every scalar inside every kernel is simple."""
-
-    def step(s: Any) -> Any:
-        return replace(s, kernel=map_scalars(s.kernel, simple)) if isinstance(s, Launch) else s
-
-    return replace(plan, steps=tuple(map(step, plan.steps)))
+    return map_kernels(plan, lambda k: map_scalars(k, simple))
