@@ -103,14 +103,14 @@ def field(node: ast.AnnAssign | ast.Assign, lines: list[str]) -> str:
 
 def operators() -> str:
     """The operator table, by kind."""
-    from flame.ir import ops
     from flame.ir.op import OPS, Kind
+    from flame.ir.ops import elementwise
 
     out = ["| Operator | Gradient | |", "|---|---|---|"]
     for kind in Kind:
         out.append(f"| **{kind.name}** | | |")
         for op in (o for o in OPS.values() if o.kind is kind):
-            flows = {None: "", ops.nothing: "none flows", ops.level: "0"}.get(op.grad, "yes")
+            flows = {None: "", elementwise.nothing: "none flows", elementwise.level: "0"}.get(op.grad, "yes")
             out.append(f"| `{op.name}` | {flows} | {op.doc.replace('|', chr(92) + '|')} |")
     return "\n".join([*out, ""])
 

@@ -12,9 +12,9 @@ from flame.ir import node as nd
 from flame.ir.graph import toposort
 from flame.ir.group import Group, Space, carried, fold_position, position
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
-from flame.ir.node import Node, apply, cast, const, var
+from flame.ir.node import Index, Node, apply, cast, const, var
 from flame.ir.op import Kind
-from flame.ir.ops import Index, flatten
+from flame.ir.ops.movement import flatten
 from flame.ir.plan import Call, Launch, Plan, Slot, Step
 
 Simple = Callable[[Node], Node]

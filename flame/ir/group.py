@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from math import prod
 
-from flame.ir.node import Node, const, var
+from flame.ir.node import Index, Node, const, var
 from flame.ir.op import Kind
-from flame.ir.ops import Index, unflatten
+from flame.ir.ops.movement import unflatten
 
 SERIAL_FROM = 1 << 14  # with this many results, each lane folds its own; with fewer, a block folds each
 

@@ -17,6 +17,7 @@ from flame.ir.rules import broadcast_shapes
 
 Shape = tuple[int, ...]
 Attrs = tuple[tuple[str, Any], ...]
+Index = tuple["Node", ...]  # one scalar for each axis
 Operand = Union["Node", float, int, bool]
 _interned: "WeakValueDictionary[tuple[Op, tuple[Node, ...], Attrs], Node]" = WeakValueDictionary()
 

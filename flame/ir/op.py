@@ -7,9 +7,13 @@ Passes and printers look at an operator's *kind*, never at its name: that is why
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flame.ir.node import Node
 
 Rule = Callable[..., Any]
+Grads = tuple["Node | None", ...]  # what a gradient rule returns: one for each source
 
 
 class Kind(Enum):

@@ -9,6 +9,8 @@ from flame.ops.method import method
 from flame.ops.reduce import amax
 from flame.tensor import Tensor
 
+__all__ = ["gelu", "leaky_relu", "log_softmax", "silu", "softmax"]
+
 
 @method
 def silu(input: Tensor) -> Tensor:

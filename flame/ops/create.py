@@ -17,6 +17,23 @@ from flame.runtime import devices
 from flame.runtime.device import Device
 from flame.tensor import Tensor, from_array, new
 
+__all__ = [
+    "arange",
+    "as_tensor",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "tensor",
+    "zeros",
+    "zeros_like",
+]
+
 Where = str | Device | None
 
 

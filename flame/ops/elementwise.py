@@ -16,6 +16,8 @@ from flame.ir.op import OPS, Kind, Op
 from flame.ops.method import NUMBERS, constant, meet, method, operands
 from flame.tensor import Tensor, new
 
+__all__ = ["clamp", "isfinite", "isinf", "masked_fill", "reciprocal", "sign", "square", "where"]
+
 ON_BOOL = {"add": "logical_or", "mul": "logical_and"}  # what PyTorch computes with truth values
 TABLE: dict[str, Callable[..., Tensor]] = {}  # the functions made from the operator table
 

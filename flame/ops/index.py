@@ -13,6 +13,8 @@ from flame.ops.method import axis, method
 from flame.ops.shape import cut, expand, flip, reshape, squeeze, unsqueeze
 from flame.tensor import Tensor, from_array, new, same_device
 
+__all__ = ["embedding", "gather", "index_select", "one_hot"]
+
 
 def __getitem__(self: Tensor, key: Any) -> Tensor:  # noqa: N807  installed on Tensor
     """Integers, slices with steps, None, Ellipsis, and integer tensors or lists (one, or several that broadcast)."""

@@ -11,6 +11,8 @@ from flame.runtime import devices
 from flame.runtime.device import Device
 from flame.tensor import Tensor, from_array, new
 
+__all__ = ["clone", "device"]
+
 
 def _in_place(name: str) -> None:
     function: Callable[..., Tensor] = getattr(Tensor, name)

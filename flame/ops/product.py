@@ -9,6 +9,8 @@ from flame.ir.node import Node, apply
 from flame.ops.method import method
 from flame.tensor import Tensor, new, same_device
 
+__all__ = ["bmm", "dot", "matmul", "mm"]
+
 
 @method
 def matmul(input: Tensor, other: Tensor) -> Tensor:

@@ -20,6 +20,18 @@ from flame.ops.elementwise import to_dtype
 from flame.ops.method import sizes
 from flame.tensor import Tensor, from_array, new, scalar
 
+__all__ = [
+    "Generator",
+    "default_generator",
+    "manual_seed",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+]
+
 
 class Generator:
     """A stream of random numbers: a seed and how many were drawn."""

@@ -10,6 +10,8 @@ from flame.ops.elementwise import to_dtype, where
 from flame.ops.method import axes, axis, method
 from flame.tensor import Tensor, new
 
+__all__ = ["all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
+
 
 class Extreme(NamedTuple):
     """The extreme values along a dimension, and where they lie."""

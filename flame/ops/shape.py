@@ -12,6 +12,29 @@ from flame.ops.elementwise import to_dtype, where
 from flame.ops.method import axis, method, sizes
 from flame.tensor import Tensor, new, same_device
 
+__all__ = [
+    "broadcast_to",
+    "cat",
+    "chunk",
+    "flatten",
+    "flip",
+    "movedim",
+    "narrow",
+    "pad",
+    "permute",
+    "repeat",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "transpose",
+    "tril",
+    "triu",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+]
+
 
 def _view(input: Tensor, name: str, **attrs: Any) -> Tensor:
     return new(apply(name, input.node, **attrs), input.device, input)

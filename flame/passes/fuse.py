@@ -12,9 +12,8 @@ from math import prod
 
 from flame.ir.graph import readers, toposort
 from flame.ir.group import Group, Space, carried, fold_position, position, row_of
-from flame.ir.node import Node, var
+from flame.ir.node import Index, Node, var
 from flame.ir.op import Kind
-from flame.ir.ops import Index
 from flame.ir.target import Target
 from flame.passes.merge import LARGEST, merge
 from flame.passes.simplify import Scalars

@@ -10,9 +10,9 @@ from functools import partial
 from flame.ir import dtype as dt
 from flame.ir.graph import toposort
 from flame.ir.library import MatmulSpec, View
-from flame.ir.node import Node, apply, cast, const, var
+from flame.ir.node import Index, Node, apply, cast, const, var
 from flame.ir.op import Kind
-from flame.ir.ops import Index, flatten
+from flame.ir.ops.movement import flatten
 from flame.ir.target import Target
 from flame.passes.simplify import Scalars, simplify, terms
 

@@ -9,6 +9,8 @@ from flame.ops.elementwise import where
 from flame.ops.random import rand
 from flame.tensor import Tensor
 
+__all__ = ["dropout", "gelu", "leaky_relu", "log_softmax", "relu", "silu", "softmax"]
+
 
 def relu(input: Tensor) -> Tensor:
     """max(0, x), and nan where x is nan. (*) → (*).

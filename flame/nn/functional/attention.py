@@ -11,6 +11,8 @@ from flame.ops.create import arange
 from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
+__all__ = ["scaled_dot_product_attention"]
+
 
 def scaled_dot_product_attention(
     query: Tensor,

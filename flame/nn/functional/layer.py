@@ -6,6 +6,8 @@ from flame.errors import DTypeError, ShapeError
 from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
+__all__ = ["embedding", "layer_norm", "linear"]
+
 HALF = ("float16", "bfloat16")  # statistics of these are computed in float32
 
 

@@ -7,6 +7,8 @@ from flame.ops.create import arange
 from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
+__all__ = ["cross_entropy", "mse_loss"]
+
 
 def reduce(loss: Tensor, reduction: str, name: str) -> Tensor:
     """The mean, the sum or, for "none", all of `loss`; raises FlameError, naming the loss, for another word."""

@@ -1,0 +1,59 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# The entries of a table are lambdas, which cannot say their types.
+"""Contractions, which a library may do, and the calls that passes make of them."""
+
+from typing import Any
+
+import numpy as np
+
+from flame.ir import dtype as dt
+from flame.ir import rules
+from flame.ir.node import Node, apply, cast, expand, reshape
+from flame.ir.op import Kind, define
+
+
+def transpose(a: Node) -> Node:
+    """The last two axes swapped."""
+    n = len(a.shape)
+    return apply("permute", a, order=(*range(n - 2), n - 1, n - 2))
+
+
+def matmul_by_sum(node: Node) -> Node:
+    a, b = node.src
+    *lead, m, k = a.shape
+    n = b.shape[-1]
+    wide = dt.float32 if node.dtype.size == 2 else node.dtype
+    left = expand(reshape(cast(a, wide), (*lead, m, 1, k)), (*lead, m, n, k))
+    right = expand(reshape(cast(transpose(b), wide), (*lead, 1, n, k)), (*lead, m, n, k))
+    return cast(apply("sum", left * right, axes=(len(lead) + 2,)), node.dtype)
+
+
+def matmul_numpy(a: Any, b: Any) -> Any:
+    if a.dtype.itemsize == 2 and a.dtype.kind not in "iu":
+        return np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
+    return np.matmul(a, b)
+
+
+define(
+    "matmul",
+    Kind.CONTRACT,
+    shape=rules.matmul,
+    dtype=rules.numeric,
+    numpy=matmul_numpy,
+    grad=lambda g, y, a, b: (apply("matmul", g, transpose(b)), apply("matmul", transpose(a), g)),
+    decompose=matmul_by_sum,
+    public=False,
+    doc="Matrix product over the last two axes; half precisions are summed in float32.",
+)
+
+
+define(
+    "call",
+    Kind.CALL,
+    shape=rules.given,
+    dtype=rules.declared,
+    numpy=lambda *arrays, routine, spec, of, as_: spec.numpy(*arrays),
+    public=False,
+    doc="A library does this: `routine` names it, `spec` is what it must know.",
+)

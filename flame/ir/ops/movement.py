@@ -1,0 +1,154 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# The entries of a table are lambdas, which cannot say their types.
+"""Movement: only where the elements are read from changes."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from flame.ir import rules
+from flame.ir.node import Index, Node, Shape, apply, const, reshape
+from flame.ir.op import Grads, Kind, Op, define
+
+
+def unflatten(flat: Node, shape: Shape) -> Index:
+    """The index tuple of the flat position `flat` in `shape`. The first axis needs no `%`: flat is in range."""
+    out: list[Node] = []
+    for axis in reversed(range(len(shape))):
+        if shape[axis] == 1:
+            out.append(const(0))
+            continue
+        outermost = prod(shape[:axis]) == 1
+        out.append(flat if outermost else flat % shape[axis])
+        flat = flat if outermost else flat // shape[axis]
+    return tuple(reversed(out))
+
+
+def flatten(index: Index, shape: Shape) -> Node:
+    """The flat position of `index` in row-major `shape`."""
+    flat = const(0)
+    for i, n in zip(index, shape, strict=True):
+        flat = flat * n + i
+    return flat
+
+
+def sum_to(g: Node, shape: Shape) -> Node:
+    """Undo a broadcast: sum `g` down to `shape`."""
+    lead = len(g.shape) - len(shape)
+    axes = tuple(a for a in range(len(g.shape)) if a < lead or (shape[a - lead] == 1 and g.shape[a] != 1))
+    return reshape(apply("sum", g, axes=axes) if axes else g, shape)
+
+
+def slice_index(at: Index, shape: Shape, start: Shape, stop: Shape, step: Shape) -> tuple[Index, None]:
+    return tuple(i * by + lo for i, lo, by in zip(at, start, step, strict=True)), None
+
+
+def slice_numpy(a: Any, start: Shape, stop: Shape, step: Shape) -> Any:
+    return a[tuple(slice(lo, hi, by) for lo, hi, by in zip(start, stop, step, strict=True))]
+
+
+def slice_grad(g: Node, y: Node, a: Node) -> Grads:
+    start, step = y["start"], y["step"]
+    ends = [lo + (n - 1) * by + 1 if n else lo for lo, n, by in zip(start, y.shape, step, strict=True)]
+    high = tuple(n - end for n, end in zip(a.shape, ends, strict=True))
+    return (apply("pad", g, low=start, high=high, step=step, fill=0),)
+
+
+def pad_index(at: Index, shape: Shape, low: Shape, high: Shape, step: Shape, fill: float) -> tuple[Index, Node | None]:
+    """Where the source lies below each element, and whether it lies there at all."""
+    out: list[Node] = []
+    inside: Node | None = None
+    for i, n, lo, hi, by in zip(at, shape, low, high, step, strict=True):
+        j = i - lo if lo else i
+        tests = [j >= 0] if lo else []
+        tests += [j < (n - 1) * by + 1] if hi else []
+        tests += [apply("eq", j % by, const(0))] if by > 1 else []
+        for t in tests:
+            inside = t if inside is None else inside & t
+        out.append(j // by if by > 1 else j)
+    return tuple(out), inside
+
+
+def pad_numpy(a: Any, low: Shape, high: Shape, step: Shape, fill: float) -> Any:
+    out = np.full(rules.padded(a.shape, low=low, high=high, step=step, fill=fill), fill, a.dtype)
+    if a.size:
+        ends = (lo + (n - 1) * by + 1 for lo, n, by in zip(low, a.shape, step, strict=True))
+        out[tuple(slice(lo, end, by) for lo, end, by in zip(low, ends, step, strict=True))] = a
+    return out
+
+
+def pad_grad(g: Node, y: Node, a: Node) -> Grads:
+    low, step = y["low"], y["step"]
+    stop = tuple(lo + max(0, (n - 1) * by + 1) for lo, n, by in zip(low, a.shape, step, strict=True))
+    return (apply("slice", g, start=low, stop=stop, step=step),)
+
+
+def movement(name: str, shape: Callable[..., Shape], numpy: Any, index: Any, grad: Any, **more: Any) -> Op:
+    return define(
+        name, Kind.MOVEMENT, shape=shape, dtype=rules.keep, numpy=numpy, index=index, grad=grad, public=False, **more
+    )
+
+
+movement(
+    "expand",
+    rules.to_shape,
+    lambda a, to: np.broadcast_to(a, to),
+    lambda at, shape, to: (
+        tuple(const(0) if n == 1 else i for i, n in zip(at[len(at) - len(shape) :], shape, strict=True)),
+        None,
+    ),
+    lambda g, y, a: (sum_to(g, a.shape),),
+    examples=({"to": (2, 3, 4)},),
+    doc="Axes of size 1, or missing in front, repeated.",
+)
+movement(
+    "permute",
+    rules.permuted,
+    lambda a, order: np.transpose(a, order),
+    lambda at, shape, order: (tuple(at[order.index(a)] for a in range(len(shape))), None),
+    lambda g, y, a: (apply("permute", g, order=tuple(y["order"].index(a) for a in range(len(y["order"])))),),
+    examples=({"order": (1, 0)},),
+    doc="Axes in another order.",
+)
+movement(
+    "reshape",
+    rules.reshaped,
+    lambda a, to: np.reshape(a, to),
+    lambda at, shape, to: (unflatten(flatten(at, to), shape), None),
+    lambda g, y, a: (reshape(g, a.shape),),
+    examples=({"to": (4, 3)}, {"to": (2, 6)}),
+    doc="The same elements in row-major order under another shape.",
+)
+movement(
+    "slice",
+    rules.sliced,
+    slice_numpy,
+    slice_index,
+    slice_grad,
+    examples=({"start": (0, 1), "stop": (3, 4), "step": (2, 1)}, {"start": (1, 0), "stop": (2, 4), "step": (1, 3)}),
+    doc="Every step-th element from start to stop.",
+)
+movement(
+    "flip",
+    lambda shape, axes: (rules.reduced(shape, axes=axes) and shape) or shape,
+    lambda a, axes: np.flip(a, axes),
+    lambda at, shape, axes: (tuple(const(shape[a] - 1) - i if a in axes else i for a, i in enumerate(at)), None),
+    lambda g, y, a: (apply("flip", g, axes=y["axes"]),),
+    examples=({"axes": (1,)}, {"axes": (0, 1)}),
+    doc="Axes read backwards.",
+)
+movement(
+    "pad",
+    rules.padded,
+    pad_numpy,
+    pad_index,
+    pad_grad,
+    examples=(
+        {"low": (1, 0), "high": (0, 2), "step": (1, 1), "fill": 0},
+        {"low": (0, 1), "high": (2, 0), "step": (2, 3), "fill": 1},
+    ),
+    doc="`fill` around the elements, and step - 1 of it between them.",
+)
