@@ -368,7 +368,7 @@ def _readers(roots: Sequence[Tensor]) -> values.Readers:
         direct = {n for n in live if n in places}
         outside = toposort([n for n in live if n not in places], _Either(places))
         direct |= frontier(outside, places)
-        later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf]
+        later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf and t.node in places]
         wanted = tuple(_owned(places))
         key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted))
 

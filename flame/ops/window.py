@@ -1,0 +1,42 @@
+"""Windows of a tensor: views that repeat elements without a copy."""
+
+from collections.abc import Sequence
+
+from flame.errors import ShapeError
+from flame.ir import node as nd
+from flame.ir.node import Node, apply
+from flame.ops.method import axis, method
+from flame.tensor import Tensor, new
+
+__all__: list[str] = []  # torch.unfold is a method only; nn.functional.unfold is another function
+
+
+def window_axis(node: Node, at: int, taps: int, stride: int, dilation: int = 1) -> Node:
+    """(…, J, …) to (…, I, …, taps): the windows of one axis, the taps behind all others."""
+    wide = nd.expand(nd.reshape(node, (*node.shape, 1)), (*node.shape, taps))
+    return apply("skew", wide, axis=at, taps=len(node.shape), stride=stride, dilation=dilation)
+
+
+def windows(node: Node, first: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Node:
+    """(…, *J) to (…, *I, *kernel): the windows over all axes from `first` on."""
+    for a, (taps, by, apart) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        node = window_axis(node, first + a, taps, by, apart)
+    return node
+
+
+@method
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Windows of `size` along a dimension, `step` apart: (…, n, …) to (…, (n - size) // step + 1, …, size)."""
+    at = axis("unfold", dimension, input.ndim)
+    n = input.shape[at] if input.ndim else 1
+    if not 0 <= size <= n:
+        raise ShapeError(f"unfold: windows of {size} do not fit dimension {dimension} of shape {input.shape}")
+    if step < 1:
+        raise ShapeError(f"unfold: step is {step}, but windows are at least 1 apart")
+    if not size:  # as many windows as fit, of nothing
+        count = (n // step + 1,) if input.ndim else ()
+        none = (*input.shape[:at], *count, *input.shape[at + 1 :], 0)
+        return new(nd.expand(nd.const(0, input.dtype), none), input.device, input)
+    if not input.ndim:
+        return new(nd.reshape(input.node, (1,)), input.device, input)
+    return new(window_axis(input.node, at, size, step), input.device, input)
