@@ -20,6 +20,7 @@ from flame.ir.dtype import boolean as bool
 from flame.ir.dtype import (
     promote as promote_types,
 )
+from flame.nn.functional.conv import *
 from flame.ops.activation import *
 from flame.ops.create import *
 from flame.ops.elementwise import *

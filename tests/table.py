@@ -18,6 +18,7 @@ from flame.ir.op import OPS, Kind, Op
 TABLE = [o for o in OPS.values() if o.kind not in (Kind.LEAF, Kind.CALL)]
 BASE = (6, 8)  # the shape of the leaf that all operands of a kind are views of
 SHAPE = (3, 4)  # the shape that the table's example attributes fit
+IMAGES = [((1, 3, 4), (2, 3, 2)), ((1, 3, 4), (6, 1, 2)), ((1, 3, 2, 2), (1, 3, 2, 2))]  # SHAPE in more axes
 SPECIAL = [np.nan, np.inf, -np.inf, -0.0, 0.0, 1.0, -1.0, 0.5, 2.5, -1.5]
 View = Callable[[Node], Node]
 
@@ -84,16 +85,20 @@ def case(op: Op, dtypes: tuple[DType, ...]) -> Case:
     for kind in kinds:
         for attrs in attributes(op):
             operands = [VIEWS[k](b) for k, b in zip(kind, leaves, strict=True)]
-            if op.kind is Kind.CONTRACT and (swapped := _try(op, operands[0], _turned(operands[-1]), **attrs)):
-                roots[swapped] = None
-            elif made := _try(op, *operands, **attrs):
+            made = _contracted(op, *operands, **attrs) if op.kind is Kind.CONTRACT else None
+            if made := made or _try(op, *operands, **attrs):
                 roots[made] = None
     assert len(roots) >= 5, (op, dtypes, "its examples fit no operand")
     return Case(op, dtypes, tuple(roots), leaves)
 
 
-def _turned(x: Node) -> Node:
-    return apply("permute", x, order=(1, 0)) if len(x.shape) == 2 else x
+def _contracted(op: Op, a: Node, b: Node, **attrs: Any) -> Node | None:
+    """A contraction of two matrices, the second turned where it must be, or of the same elements in more axes."""
+    turned = apply("permute", b, order=(1, 0)) if len(b.shape) == 2 else b
+    made = _try(op, a, turned, **attrs) or _try(op, a, b, **attrs)
+    if made or a.shape != SHAPE:
+        return made
+    return next(filter(None, (_try(op, nd.reshape(a, s), nd.reshape(b, t), **attrs) for s, t in IMAGES)), None)
 
 
 def _try(op: Op, *src: Node, **attrs: Any) -> Node | None:

@@ -1,14 +1,30 @@
 """Windows of a tensor: views that repeat elements without a copy."""
 
 from collections.abc import Sequence
+from operator import index
+from typing import Any
 
-from flame.errors import ShapeError
+from flame.errors import DTypeError, ShapeError
 from flame.ir import node as nd
 from flame.ir.node import Node, apply
 from flame.ops.method import axis, method
 from flame.tensor import Tensor, new
 
 __all__: list[str] = []  # torch.unfold is a method only; nn.functional.unfold is another function
+
+
+def each(name: str, what: str, value: Any, rank: int, least: int = 1) -> tuple[int, ...]:
+    """A number for each of `rank` axes, given as one for all or as a sequence."""
+    try:
+        found = tuple(map(index, value)) if isinstance(value, (tuple, list)) else (index(value),) * rank
+    except TypeError:
+        raise DTypeError(f"{name}: {what} is {value!r}; give an integer, or {rank} of them") from None
+    found = found * rank if len(found) == 1 else found
+    if len(found) != rank:
+        raise ShapeError(f"{name}: {what} is {value!r}; give one integer, or {rank}: one for each axis")
+    if min(found, default=least) < least:
+        raise ShapeError(f"{name}: {what} is {value!r}, but must be at least {least}")
+    return found
 
 
 def window_axis(node: Node, at: int, taps: int, stride: int, dilation: int = 1) -> Node:

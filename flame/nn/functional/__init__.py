@@ -2,5 +2,6 @@
 
 from flame.nn.functional.activation import *
 from flame.nn.functional.attention import *
+from flame.nn.functional.conv import *
 from flame.nn.functional.layer import *
 from flame.nn.functional.loss import *
