@@ -1,6 +1,6 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import nn, ops, optim
+from flame import io, nn, ops, optim
 from flame.autograd import grad, value_and_grad
 from flame.config import config
 from flame.errors import FlameError

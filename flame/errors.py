@@ -51,3 +51,7 @@ class ConfigError(FlameError, ValueError):
 
 class StateError(FlameError, RuntimeError):
     """A state_dict does not fit the module or the optimizer that should load it."""
+
+
+class CheckpointError(FlameError, ValueError):
+    """A file of weights or of training state is damaged, hostile, or of a kind that FLAME does not read."""

@@ -407,11 +407,11 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     old = {t.node for t in targets}
     given = [new.node for _, new in pairs]
     fresh = set(given)
-    pending = [t for t in _live if t.node not in fresh and t.device is device]
+    mine = {id(t) for t in targets}  # what they still had to compute is never read: starting values of a loaded module
+    pending = [t for t in _live if t.node not in fresh and t.device is device and id(t) not in mine]
     readers = _readers_of(old, [t.node for t in pending])
     waiting = [t for t in pending if t.node in readers]
     roots = [*given, *(t.node for t in waiting)]
-    mine = {id(t) for t in targets}
     elsewhere = {t.node for t in _holding if id(t) not in mine}
     donate = [n for n in old if n in values.COMPUTED and n not in elsewhere]
     compute = values.prepare(roots, device, line, donate)

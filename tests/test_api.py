@@ -9,12 +9,13 @@ from types import ModuleType
 import pytest
 
 import flame
+import flame.io
 import flame.nn
 import flame.nn.functional
 import flame.optim
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim]
+ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim, flame.io]
 
 
 def public(room: ModuleType) -> list[tuple[str, object]]:

@@ -1,0 +1,266 @@
+"""Weights in safetensors files, with the names of safetensors.torch: whole, in parts, in shards, or into a module."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from flame.errors import CheckpointError, StateError
+from flame.io import safetensors
+from flame.io.atomic import replacing
+from flame.io.stored import Stored, load_array, read
+from flame.ir.dtype import DType
+from flame.nn.module import Module
+from flame.ops.create import Where
+from flame.tensor import Tensor, assign, realize
+
+FilePath = str | os.PathLike[str]
+INDEX = ".index.json"
+MOST_INDEX = 1 << 28  # bytes of an index file
+AT_ONCE = 1 << 26  # bytes of new values that wait beside a module's old ones
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+def open_weights(path: FilePath) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of a safetensors file, of a sharded set by its index file, or of the one set in a folder.
+
+    Nothing is read but the headers. Raises CheckpointError where a file is damaged or the index and its files disagree.
+    """
+    found = _in_folder(Path(path)) if Path(path).is_dir() else Path(path)
+    if found.name.endswith(INDEX):
+        return _sharded(found)
+    return safetensors.parse(*read(found))
+
+
+def _in_folder(folder: Path) -> Path:
+    """The index file of a folder, or else its only safetensors file."""
+    for ending in (f"*.safetensors{INDEX}", "*.safetensors"):
+        found = sorted(folder.glob(ending))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(path.name for path in found[:5])
+            raise CheckpointError(f"{folder} holds {len(found)} such files ({names}): name the one to load")
+    raise CheckpointError(f"{folder} holds no safetensors file")
+
+
+def _sharded(index: Path) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of all files that an index names, which lie beside it."""
+    if index.stat().st_size > MOST_INDEX:
+        raise CheckpointError(f"{index.name} is too large for an index file")
+    try:
+        places = json.loads(index.read_bytes())["weight_map"]
+        shards = {str(name): None for name in places.values()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise CheckpointError(f"{index.name} is no index of safetensors files: {problem!r}") from None
+    tensors: dict[str, Stored] = {}
+    metadata: dict[str, str] = {}
+    for name in shards:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise CheckpointError(f"{index.name} names the file {name!r}; shards lie beside their index")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.name} names the file {name!r}, which is not there")
+        some, said = safetensors.parse(*read(index.parent / name))
+        tensors |= {key: value for key, value in some.items() if places.get(key) == name}
+        metadata |= said
+    missing = [key for key in places if key not in tensors]
+    if missing:
+        raise CheckpointError(f"{index.name} names {missing[0]!r} in {places[missing[0]]}, which does not hold it")
+    return {key: tensors[key] for key in places}, metadata
+
+
+class safe_open:  # noqa: N801  the name in safetensors
+    """A safetensors file (or index, or folder) whose tensors are read one by one, or in slices.
+
+    >>> with flame.io.safe_open("model.safetensors") as file:  # doctest: +SKIP
+    ...     rows = file.get_slice("embedding.weight")[:100]
+    """
+
+    def __init__(self, filename: FilePath, framework: str = "flame", device: Where = None) -> None:
+        if framework != "flame":
+            raise CheckpointError(f"safe_open: framework {framework!r}; this one makes tensors of FLAME")
+        self._device = device
+        self._tensors, self._metadata = open_weights(filename)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tensors = {}
+
+    def keys(self) -> list[str]:
+        """The names of all tensors."""
+        return list(self._tensors)
+
+    def metadata(self) -> dict[str, str]:
+        """What the writer noted about the file."""
+        return dict(self._metadata)
+
+    def get_tensor(self, name: str, dtype: DType | None = None) -> Tensor:
+        """One tensor, converted where a `dtype` is given."""
+        return self._find(name).tensor(dtype, self._device)
+
+    def get_slice(self, name: str) -> "Slice":
+        """One tensor of which only the part that an index names is read."""
+        return Slice(self._find(name), self._device)
+
+    def _find(self, name: str) -> Stored:
+        if name not in self._tensors:
+            raise CheckpointError(f"there is no tensor {name!r}; the file is closed, or holds {self.keys()[:5]} …")
+        return self._tensors[name]
+
+
+class Slice:
+    """A tensor in a file; indexing with integers, slices and Ellipsis reads that part."""
+
+    def __init__(self, stored: Stored, device: Where) -> None:
+        self._stored, self._device = stored, device
+
+    def get_shape(self) -> list[int]:
+        """The shape of the whole tensor."""
+        return list(self._stored.shape)
+
+    def get_dtype(self) -> str:
+        """The element type, spelt as safetensors does: "F32"."""
+        return safetensors.FORMAL[str(self._stored.kind)]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return load_array(np.asarray(self._stored.array()[index]), None, self._device)
+
+
+def load_file(
+    filename: FilePath, device: Where = None, *, keys: Iterable[str] | None = None, dtype: DType | None = None
+) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, an index or a folder, or those named by `keys`.
+
+    With `dtype` floating tensors are converted while they are read; others keep theirs. One tensor at a time is in
+    memory a second time, and only if it is converted. Raises CheckpointError for a damaged file.
+    """
+    found, _ = open_weights(filename)
+    wanted = list(found) if keys is None else list(keys)
+    absent = [key for key in wanted if key not in found]
+    if absent:
+        raise CheckpointError(f"load_file: {Path(filename).name} has no {absent[0]!r}; it holds {list(found)[:5]} …")
+    return {key: found[key].tensor(dtype if is_floating(found[key].kind) else None, device) for key in wanted}
+
+
+def is_floating(kind: np.dtype) -> bool:
+    """True for floating element types, those of ml_dtypes among them."""
+    return kind.kind == "f" or kind.name.startswith(("bfloat", "float"))
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+def save_file(
+    tensors: Mapping[str, Tensor],
+    filename: FilePath,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    max_shard_size: int | str | None = None,
+) -> None:
+    """Write tensors to a safetensors file, which is whole or not there.
+
+    With `max_shard_size`, bytes or text such as "5GB", several files are written where one would be larger, called
+    model-00001-of-00003.safetensors and so on, and beside them model.safetensors.index.json, which names them.
+    """
+    safetensors.check_names(tensors)
+    realize(*tensors.values())
+    path = Path(filename)
+    shards = [dict(tensors)] if max_shard_size is None else _parts(tensors, _size(max_shard_size))
+    if len(shards) == 1:
+        with replacing(path) as file:
+            safetensors.write(file, tensors, metadata)
+        return
+    places: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"{path.stem}-{number:05}-of-{len(shards):05}{path.suffix}"
+        with replacing(path.with_name(name)) as file:
+            safetensors.write(file, shard, metadata)
+        places |= dict.fromkeys(shard, name)
+    total = sum(value.numel() * value.dtype.size for value in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    with replacing(path.with_name(path.name + INDEX)) as file:
+        file.write(json.dumps(index, indent=2).encode())
+
+
+def _parts(tensors: Mapping[str, Tensor], most: int) -> list[dict[str, Tensor]]:
+    """The tensors in order, in as few parts of at most so many bytes as that allows; a larger one stands alone."""
+    parts: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for key, value in tensors.items():
+        nbytes = value.numel() * value.dtype.size
+        if parts[-1] and size + nbytes > most:
+            parts.append({})
+            size = 0
+        parts[-1][key] = value
+        size += nbytes
+    return parts
+
+
+def _size(given: int | str) -> int:
+    """Bytes from a number or from text such as "5GB"."""
+    found = re.fullmatch(r"(\d+)\s*([A-Z]*)", str(given).upper())
+    if found is None or found[2] not in UNITS or not int(found[1]):
+        raise CheckpointError(f'save_file: max_shard_size is {given!r}; give bytes, or text such as "5GB"')
+    return int(found[1]) * UNITS[found[2]]
+
+
+# --- modules ----------------------------------------------------------------------------------------------------------
+def save_model(model: Module, filename: FilePath, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a module's state to a safetensors file; a tensor that has several names is written once.
+
+    The names left out stand in the metadata, each with the name that was kept, as safetensors.torch has it.
+    """
+    names: dict[int, str] = {}
+    dropped = dict(metadata or {})
+    state: dict[str, Tensor] = {}
+    for key, value in model.state_dict(keep_vars=True).items():
+        first = names.setdefault(id(value), key)
+        if first == key:
+            state[key] = value.detach()
+        else:
+            dropped[key] = first
+    save_file(state, filename, dropped)
+
+
+def load_model(model: Module, filename: FilePath, strict: bool = True) -> tuple[list[str], list[str]]:
+    """Read a file's tensors straight into a module's parameters and buffers; returns (missing, unexpected) keys.
+
+    Values are cast to the module's dtypes and put where its tensors are. All or nothing as `Module.load_state_dict`;
+    beyond the module no more than 64 MiB and one tensor are in memory.
+    """
+    return fill(model, open_weights(filename)[0], strict)
+
+
+def fill(model: Module, given: Mapping[str, Stored], strict: bool = True) -> tuple[list[str], list[str]]:
+    """Give a module the values of tensors in a file, one after the other; raises StateError where they do not fit."""
+    own = model.state_dict(keep_vars=True)
+    loaded = {id(own[key]) for key in given if key in own}
+    missing = [key for key in own if key not in given and id(own[key]) not in loaded]
+    unexpected = [key for key in given if key not in own]
+    problems = [f"missing: {key}" for key in missing if strict] + [f"unexpected: {key}" for key in unexpected if strict]
+    problems += [
+        f"misshapen: {key} has shape {given[key].shape}, the module's has {tuple(own[key].shape)}"
+        for key in own
+        if key in given and given[key].shape != tuple(own[key].shape)
+    ]
+    if problems:
+        raise StateError(f"{type(model).__name__}: the file does not fit:\n    " + "\n    ".join(problems))
+    pairs: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for key in given:
+        if key in own:
+            pairs.append((own[key], given[key].tensor(own[key].dtype, own[key].device)))
+            size += pairs[-1][1].numel() * own[key].dtype.size
+        if size >= AT_ONCE:
+            assign(pairs)
+            pairs, size = [], 0
+    assign(pairs)
+    return missing, unexpected
