@@ -1,15 +1,10 @@
-"""Elementwise activations, softmax and dropout. Shapes: any (*), and the result has the input's shape and dtype."""
+"""Elementwise activations and softmax. Shapes: any (*), and the result has the input's shape and dtype."""
 
-import math
-
-from flame.errors import FlameError
 from flame.ir.dtype import DType
 from flame.ops import activation
-from flame.ops.elementwise import where
-from flame.ops.random import rand
 from flame.tensor import Tensor
 
-__all__ = ["dropout", "gelu", "leaky_relu", "log_softmax", "relu", "silu", "softmax"]
+__all__ = ["gelu", "leaky_relu", "log_softmax", "relu", "silu", "softmax"]
 
 
 def relu(input: Tensor) -> Tensor:
@@ -71,21 +66,3 @@ def log_softmax(input: Tensor, dim: int, dtype: DType | None = None) -> Tensor:
     [-0.6931, -0.6931]
     """
     return activation.log_softmax(input, dim, dtype)
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """Zero each element with probability `p` and scale the rest by 1/(1−p) (Srivastava et al., 2014). (*) → (*).
-
-    Without `training` it is the input. The mask comes from `flame.random`'s stream, so a seed repeats it.
-    Raises FlameError unless 0 ≤ p ≤ 1.
-
-    >>> dropout(flame.ones(4), p=0.5, training=False).numpy().tolist()
-    [1.0, 1.0, 1.0, 1.0]
-    """
-    if not 0 <= p <= 1 or math.isnan(p):
-        raise FlameError(f"dropout: p is {p}, but a probability lies between 0 and 1")
-    if not training or p == 0:
-        return input
-    if p == 1:
-        return input * 0.0  # nan and infinity become nan, as in PyTorch
-    return where(rand(input.shape, device=input.device) >= p, input * (1 / (1 - p)), 0.0)

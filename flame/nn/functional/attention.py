@@ -6,7 +6,7 @@ Shape suffixes: B any leading dimensions, L queries, S keys and values, E width 
 import math
 
 from flame.errors import FlameError, ShapeError
-from flame.nn.functional.activation import dropout
+from flame.nn.functional.dropout import dropout
 from flame.ops.create import arange
 from flame.ops.elementwise import where
 from flame.tensor import Tensor

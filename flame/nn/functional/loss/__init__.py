@@ -1,0 +1,1 @@
+"""Losses as functions: what a prediction costs. Each file's `__all__` is part of flame.nn.functional."""
