@@ -31,6 +31,7 @@ from flame.ops.product import *
 from flame.ops.random import *
 from flame.ops.reduce import *
 from flame.ops.shape import *
+from flame.printing import get_printoptions, printoptions, set_printoptions
 from flame.tensor import Tensor, assign, enable_grad, is_grad_enabled, no_grad, realize, scalar
 
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, Union
 
 import numpy as np
 
-from flame import values
+from flame import printing, values
 from flame.config import config
 from flame.errors import DeviceError, DTypeError, GradError, ShapeError
 from flame.handles import Handles, Owners
@@ -189,13 +189,18 @@ class Tensor(Methods):
         return int(self.item())
 
     def __repr__(self) -> str:
-        wide = self.numpy()
-        text = np.array2string(wide.astype(np.float32) if self.dtype.size == 2 and self.dtype.is_float else wide,
-                               separator=", ", precision=4, threshold=1000, prefix="tensor(")  # fmt: skip
-        notes = f", dtype={self.dtype!r}" if self.dtype not in (dt.float32, dt.int64, dt.boolean) else ""
-        notes += f", device={self.device.name!r}" if self.device.name != "cpu" else ""
-        notes += ", requires_grad=True" if self.requires_grad else ""
-        return f"tensor({text}{notes})"
+        shape, kind = self.shape, self.dtype
+        plain = (dt.float32, dt.int64, dt.boolean) if self.numel() else (dt.float32,)
+        notes = [f"device={self.device.name!r}"] * (self.device.name != "cpu")
+        notes += [f"size={shape}"] * (printing.summarized(shape) or (not self.numel() and len(shape) != 1))
+        notes += [f"dtype={kind!r}"] * (kind not in plain)
+        if self.requires_grad:
+            known = self.is_leaf or self._spent  # a graph that backward() went through has no function to name
+            notes.append("requires_grad=True" if known else f"grad_fn=<{self.node.op.name}>")
+        return printing.describe(printing.edges(self.numpy()), shape, notes)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if not self.shape else object.__format__(self, spec)
 
     # --- gradients ----------------------------------------------------------------------------------------------------
     def backward(

@@ -52,9 +52,10 @@ HOUSE = {
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
     "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
+    "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text
     "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
     # the front door, and the functions on tensors in families
-    "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods"}, ARRAYS),
+    "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "printing"}, ARRAYS),
     "autograd": Room(GROUND | DOOR | {"passes"}),
     "ops": Room(GROUND | DOOR | {"runtime"}, ARRAYS),  # creation puts values on devices
     # what people build with
