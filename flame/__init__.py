@@ -23,9 +23,14 @@ from flame.ir.dtype import (
 from flame.nn.functional.conv import *
 from flame.ops.activation import *
 from flame.ops.create import *
+from flame.ops.diagonal import *
 from flame.ops.elementwise import *
 from flame.ops.elementwise import TABLE as _TABLE
 from flame.ops.index import *
+from flame.ops.join import *
+from flame.ops.layout import *
+from flame.ops.pad import *
+from flame.ops.part import *
 from flame.ops.place import *
 from flame.ops.product import *
 from flame.ops.random import *

@@ -90,10 +90,6 @@ class Tensor(Methods):
         """How many dimensions the tensor has."""
         return self.ndim
 
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or the length of one dimension."""
-        return self.shape if dim is None else self.shape[dim]
-
     def numel(self) -> int:
         """How many elements the tensor has."""
         return prod(self.shape)

@@ -56,6 +56,7 @@ float64 = DType("float64", 8, FLOAT, np.dtype(np.float64))
 
 BY_NAME = {d.name: d for d in (boolean, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)}
 _BY_NUMPY = {d.numpy: d for d in BY_NAME.values()}
+_default = float32
 _WIDER = (boolean, int8, uint8, int16, int32, int64, float16, bfloat16, float32, float64)
 
 
@@ -73,14 +74,27 @@ def of_numpy(kind: object) -> DType:
     return found
 
 
+def default() -> DType:
+    """The floating dtype of what says none: float32, unless `set_default` chose another."""
+    return _default
+
+
+def set_default(dtype: DType) -> None:
+    """Let Python's floats, and tensors made without a dtype, be of this one."""
+    global _default
+    if not dtype.is_float:
+        raise DTypeError(f"the default dtype must be floating, got {dtype.name}")
+    _default = dtype
+
+
 def of_scalar(value: object) -> DType:
-    """The dtype of a Python number: bool, int64, or the default float32."""
+    """The dtype of a Python number: bool, int64, or the default floating one."""
     if isinstance(value, (bool, np.bool_)):
         return boolean
     if isinstance(value, (int, np.integer)):
         return int64
     if isinstance(value, (float, np.floating)):
-        return float32
+        return _default
     raise DTypeError(f"{value!r} of type {type(value).__name__} is no number; give a bool, an int or a float")
 
 
@@ -109,7 +123,7 @@ def result_type(tensors: list[tuple[DType, int]], scalars: list[object]) -> DTyp
         if found is None:
             found = other
         elif other is not None and other.category > found.category:
-            found = float32 if other is weak and other.is_float else other
+            found = _default if other is weak and other.is_float else other
     assert found is not None
     return found
 

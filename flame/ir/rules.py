@@ -76,6 +76,20 @@ def padded(shape: Shape, *, low: Shape, high: Shape, step: Shape, fill: float) -
     return tuple(lo + n + hi for lo, n, hi in zip(low, spread, high, strict=True))
 
 
+def diagonal(shape: Shape, *, offset: int) -> Shape:
+    if len(shape) < 2:
+        raise ShapeError(f"a diagonal needs two axes, got {shape}")
+    *lead, rows, columns = shape
+    return (*lead, max(0, min(rows - max(-offset, 0), columns - max(offset, 0))))
+
+
+def on_diagonal(shape: Shape, *, offset: int, rows: int, columns: int, fill: float) -> Shape:
+    found = (*shape[:-1], rows, columns)
+    if not shape or diagonal(found, offset=offset) != shape:
+        raise ShapeError(f"{shape} does not fit the diagonal {offset} of {rows} rows and {columns} columns")
+    return found
+
+
 def reduced(shape: Shape, *, axes: tuple[int, ...]) -> Shape:
     for a in axes:
         if not 0 <= a < len(shape):

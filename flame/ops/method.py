@@ -25,6 +25,22 @@ def method(f: Function) -> Function:
     return f
 
 
+def spread(name: str) -> Callable[[Function], Function]:
+    """A function whose last arguments are numbers one by one, `f(x, 2, 3)`, takes them by name too: `dims=(2, 3)`."""
+
+    def around(f: Function) -> Function:
+        @functools.wraps(f)
+        def function(*args: Any, **named: Any) -> Any:
+            if name in named:
+                given = named.pop(name)
+                args = (*args, tuple(given) if isinstance(given, (tuple, list)) else given)
+            return f(*args, **named)
+
+        return function  # type: ignore[return-value]
+
+    return around
+
+
 def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Tensor]]:
     """Nodes, and the dtype in which tensors and numbers meet in an elementwise operation (torch.result_type)."""
     tensors = [g for g in given if isinstance(g, Tensor)]

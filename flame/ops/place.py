@@ -5,6 +5,7 @@ from typing import Any
 
 from flame.errors import DTypeError
 from flame.ir.dtype import DType
+from flame.ops import diagonal as _diagonal  # noqa: F401  installs tril and triu
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
 from flame.runtime import devices
@@ -25,7 +26,7 @@ def _in_place(name: str) -> None:
     method(change)
 
 
-for _name in ("add", "sub", "mul", "div", "clamp", "masked_fill", "neg", "exp", "sqrt", "relu"):
+for _name in ("add", "sub", "mul", "div", "clamp", "masked_fill", "neg", "exp", "sqrt", "relu", "tril", "triu"):
     _in_place(_name)
 for _name, _sign in (("add", "iadd"), ("sub", "isub"), ("mul", "imul"), ("div", "itruediv")):
     setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))

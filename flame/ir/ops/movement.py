@@ -86,6 +86,22 @@ def pad_grad(g: Node, y: Node, a: Node) -> Grads:
     return (apply("slice", g, start=low, stop=stop, step=step),)
 
 
+def on_diagonal_index(
+    at: Index, shape: Shape, offset: int, rows: int, columns: int, fill: float
+) -> tuple[Index, Node | None]:
+    """Row and column are equally far from where the diagonal begins."""
+    *lead, i, j = at
+    i, j = i - max(-offset, 0), j - max(offset, 0)
+    return (*lead, i), apply("eq", i, j)
+
+
+def on_diagonal_numpy(a: Any, offset: int, rows: int, columns: int, fill: float) -> Any:
+    out = np.full((*a.shape[:-1], rows, columns), fill, a.dtype)
+    k = np.arange(a.shape[-1])
+    out[..., k + max(-offset, 0), k + max(offset, 0)] = a
+    return out
+
+
 def movement(name: str, shape: Callable[..., Shape], numpy: Any, index: Any, grad: Any, **more: Any) -> Op:
     return define(
         name, Kind.MOVEMENT, shape=shape, dtype=rules.keep, numpy=numpy, index=index, grad=grad, public=False, **more
@@ -151,4 +167,26 @@ movement(
         {"low": (0, 1), "high": (2, 0), "step": (2, 3), "fill": 1},
     ),
     doc="`fill` around the elements, and step - 1 of it between them.",
+)
+movement(
+    "diagonal",
+    rules.diagonal,
+    lambda a, offset: np.diagonal(a, offset, -2, -1),
+    lambda at, shape, offset: ((*at[:-1], at[-1] + max(-offset, 0), at[-1] + max(offset, 0)), None),
+    lambda g, y, a: (apply("on_diagonal", g, offset=y["offset"], rows=a.shape[-2], columns=a.shape[-1], fill=0),),
+    examples=({"offset": 0}, {"offset": 1}, {"offset": -2}),
+    doc="The diagonal of the last two axes that begins `offset` to the right.",
+)
+movement(
+    "on_diagonal",
+    rules.on_diagonal,
+    on_diagonal_numpy,
+    on_diagonal_index,
+    lambda g, y, a: (apply("diagonal", g, offset=y["offset"]),),
+    examples=(
+        {"offset": 0, "rows": 4, "columns": 6, "fill": 0},
+        {"offset": 2, "rows": 5, "columns": 6, "fill": 1},
+        {"offset": -1, "rows": 5, "columns": 4, "fill": 0},
+    ),
+    doc="The last axis as a diagonal of two axes, `fill` elsewhere.",
 )

@@ -9,3 +9,4 @@ from flame.nn.functional.loss.binary import *
 from flame.nn.functional.loss.classes import *
 from flame.nn.functional.loss.margins import *
 from flame.nn.functional.loss.regression import *
+from flame.nn.functional.rearrange import *
