@@ -140,8 +140,8 @@ class _Lowering:
                 return [(s, at, ok) for s in n.src]
             case Kind.MOVEMENT:
                 return [self.moved(key)[0]]
-            case Kind.REDUCE:
-                return [(n.src[0], self.simple_index(fold_position(n, at, self.space)), ok)]
+            case Kind.REDUCE:  # every element of its row exists, whichever of its readers' elements do
+                return [(n.src[0], self.simple_index(fold_position(n, at, self.space)), None)]
             case Kind.GATHER:
                 first: Key = (n.src[1], at, ok)
                 return [first, self.gathered(key)] if first in self.known else [first]

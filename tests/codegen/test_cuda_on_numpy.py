@@ -103,3 +103,12 @@ def test_a_chain_that_reads_other_rows_is_not_written_in_place():
     assert compiled((turned,), CUDA, (x,)).plan.donated == ()
     values = {x: np.arange(64, dtype=np.float32)}
     check((turned,), run_cuda_on_numpy((turned,), values, donatable=(x,)), values)
+
+
+def test_a_row_folds_all_its_elements_whichever_its_reader_pads():
+    x = nd.leaf(0, (1, 4), dt.float32)
+    e = nd.apply("exp", x - nd.expand(nd.reshape(nd.apply("max", x, axes=(1,)), (1, 1)), (1, 4)))
+    total = nd.apply("pad", nd.apply("sum", e, axes=(1,)), low=(1,), high=(2,), step=(1,), fill=0)
+    values = {x: np.array([[0, 0, 2, 3]], np.float32)}
+    check((total,), run_cuda_on_numpy((total,), values), values)
+    check((total,), run_cpu((total,), values), values)
