@@ -1,7 +1,8 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import io, nn, ops, optim
-from flame.autograd import grad, value_and_grad
+from flame import autograd, func, io, nn, ops, optim
+from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jvp, value_and_grad, vjp
+from flame.autograd.vmap import vmap
 from flame.config import config
 from flame.errors import FlameError
 from flame.ir.dtype import (
@@ -37,7 +38,8 @@ from flame.ops.random import *
 from flame.ops.reduce import *
 from flame.ops.shape import *
 from flame.printing import get_printoptions, printoptions, set_printoptions
-from flame.tensor import Tensor, assign, enable_grad, is_grad_enabled, no_grad, realize, scalar
+from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from flame.tensor import Tensor, assign, realize, scalar
 
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
 

@@ -171,6 +171,7 @@ class Config:
     )
     fuse = Knob("FLAME_FUSE", read_switch, lambda: True, "Fuse operations into kernels; off: one kernel each.")
     reuse = Knob("FLAME_REUSE", read_switch, lambda: True, "Let values of a plan share memory when lives allow.")
+    anomaly = Knob("FLAME_ANOMALY", read_switch, lambda: False, "Raise where a nan is made, naming its line; slow.")
     poison = Knob("FLAME_POISON", read_switch, lambda: False, "Fill freed memory with NaN, so that stale reads show.")
     pending_limit = Knob(
         "FLAME_PENDING_LIMIT", read_whole(0), lambda: 100_000, "Nodes pending unrealized before a warning; 0: never."

@@ -16,7 +16,8 @@ from flame.errors import FlameError, ShapeError, StateError
 from flame.ir.dtype import DType, float32
 from flame.nn.module import as_constant
 from flame.ops.create import tensor, zeros_like
-from flame.tensor import Tensor, assign, from_array, no_grad, realize, scalar
+from flame.recording import no_grad
+from flame.tensor import Tensor, assign, from_array, realize, scalar
 
 Group = dict[str, Any]
 State = dict[str, Any]

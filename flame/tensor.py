@@ -1,15 +1,13 @@
 """Tensor: a handle on a node of the lazy graph. Building is free; reading a value computes it."""
 
-import itertools
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ContextDecorator
 from math import prod
 from typing import TYPE_CHECKING, Any, Self, Union
 
 import numpy as np
 
-from flame import printing, values
+from flame import printing, recording, values
 from flame.config import config
 from flame.errors import DeviceError, DTypeError, GradError, ShapeError
 from flame.handles import Handles, Owners
@@ -18,9 +16,10 @@ from flame.ir import node as nd
 from flame.ir import ops as _ops  # noqa: F401  fills the operator table
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
+from flame.ir.held import Call
 from flame.ir.node import Node, apply
 from flame.ir.origins import note, origins, user_line
-from flame.passes.grad import gradients, ones
+from flame.passes.grad import ones, pullback
 from flame.passes.retain import frontier
 from flame.runtime import devices
 from flame.runtime.buffer import Buffer
@@ -30,11 +29,9 @@ from flame.runtime.interrupts import Uninterrupted
 Number = Union[bool, int, float]
 
 
-_uid = itertools.count()
 _live: "Handles[Tensor]" = Handles()  # handles whose value is pending: what may be read later
 _holding: "Handles[Tensor]" = Handles()  # handles on leaves: whose memory must not be donated behind their back
 _trainable: "Owners[Tensor]" = Owners()  # the nodes that gradients are asked for
-_recording = True
 _unwatched = WATCH = 256  # tensors made between looks at how many nodes are pending
 _warned = False
 
@@ -52,18 +49,18 @@ class Tensor(Methods):
     Make one with `flame.tensor(data)`, `flame.zeros(...)` and their like.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_spent", "device", "is_leaf", "node", "requires_grad")
+    __slots__ = ("__weakref__", "_grad", "_requires", "_spent", "_watchers", "device", "is_leaf", "node")
     __array_priority__ = 1000  # a NumPy array on the left leaves the operation to us
 
     node: Node
     device: Device
-    requires_grad: bool
     is_leaf: bool
 
     def __init__(self, node: Node, device: Device, requires_grad: bool = False, is_leaf: bool = True):
         self.node, self.device = node, device
-        self.requires_grad, self.is_leaf = requires_grad, is_leaf
+        self._requires, self.is_leaf = requires_grad, is_leaf
         self._grad: Tensor | None = None
+        self._watchers: Any = None  # hooks on the gradient of a leaf
         self._spent = ""  # where backward() went through the graph
         if node in values.COMPUTED:
             _holding.add(self)
@@ -122,19 +119,28 @@ class Tensor(Methods):
                 )
         self._grad = value
 
+    @property
+    def requires_grad(self) -> bool:
+        """True where `backward()` reaches this tensor; setting it is `requires_grad_()`."""
+        return self._requires
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Ask for gradients (or not) of this leaf; raises GradError for a computed tensor or a non-floating one."""
         if not self.is_leaf:
-            raise GradError("requires_grad_() on a computed tensor; detach() it first")
+            if requires_grad:
+                return self
+            raise GradError("requires_grad_(False) on a computed tensor; detach() it, which gives a leaf")
         if requires_grad and not self.dtype.is_float:
             raise GradError(f"only floating tensors can require gradients, this one is {self.dtype}")
-        if (
-            requires_grad and not self.requires_grad
-        ):  # a node of its own: what was made of it before is no function of it
-            self.requires_grad = True
+        if requires_grad and not self._requires:  # a node of its own: what was made of it before is no function of it
+            self._requires = True
             computed = self.node in values.COMPUTED
-            self._point(_leaf_of(self.node) if computed else apply("mark", apply("detach", self.node), uid=next(_uid)))
-        self.requires_grad = requires_grad
+            self._point(_leaf_of(self.node) if computed else apply("mark", apply("detach", self.node), uid=nd.fresh()))
+        self._requires = requires_grad
         return self
 
     # --- reading ------------------------------------------------------------------------------------------------------
@@ -198,41 +204,7 @@ class Tensor(Methods):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.shape else object.__format__(self, spec)
 
-    # --- gradients ----------------------------------------------------------------------------------------------------
-    def backward(
-        self,
-        gradient: "Tensor | None" = None,
-        retain_graph: bool | None = None,
-        create_graph: bool = False,
-        inputs: "Sequence[Tensor] | None" = None,
-    ) -> None:
-        """Add d self / d leaf to the `.grad` of every leaf that requires it; nothing is computed yet.
-
-        A tensor of several elements needs `gradient`, of its shape. The gradients are ordinary lazy tensors, with a
-        graph of their own where `create_graph` is True. Raises GradError where nothing requires gradients, or on a
-        second pass without `retain_graph=True`.
-        """
-        self._check_backward()
-        seed = _seed(self, gradient)
-        leaves = _owned(toposort([self.node])) if inputs is None else {t.node: t for t in inputs}
-        grads = gradients(self.node, seed, tuple(leaves))
-        for owner, g in zip(leaves.values(), grads, strict=True):
-            if g is not None:
-                note(g)
-                made = Tensor(g, owner.device, create_graph, is_leaf=not create_graph)
-                owner._grad = made if owner._grad is None else owner._grad + made
-        keep = create_graph if retain_graph is None else retain_graph
-        if not keep:
-            self._spend(user_line())
-
-    def _check_backward(self) -> None:
-        if not self.requires_grad:
-            raise GradError("backward() on a tensor that requires no gradient: no leaf below it has requires_grad=True")
-        if self._spent:
-            raise GradError(
-                f"backward() a second time: the first freed the graph, at {self._spent}; pass retain_graph=True there"
-            )
-
+    # --- gradients; flame/autograd installs the rest ------------------------------------------------------------------
     def _spend(self, line: str) -> None:
         """The graph below is no longer held by this handle, once its value is known."""
         if self.is_leaf:
@@ -248,7 +220,7 @@ class Tensor(Methods):
     # --- this handle means something else -----------------------------------------------------------------------------
     def _become(self, other: "Tensor", name: str) -> Self:
         """An in-place method: this handle takes another's value; no other handle changes."""
-        if self.requires_grad and self.is_leaf and _recording:
+        if self._requires and self.is_leaf and recording.state.recording:
             raise GradError(
                 f"{name} on a leaf that requires gradients; do it under flame.no_grad(), or on a detach()ed copy"
             )
@@ -257,17 +229,17 @@ class Tensor(Methods):
         if other.dtype.category > self.dtype.category:
             raise DTypeError(f"{name} gives {other.dtype}, which {self.dtype} cannot hold; cast the tensor before")
         node = nd.cast(other.node, self.dtype)
-        if self.requires_grad and self.is_leaf:
-            node = apply("mark", apply("detach", node), uid=next(_uid))  # a leaf of its own, though still pending
-        elif other.requires_grad:
-            self.requires_grad, self.is_leaf = True, False
+        if self._requires and self.is_leaf:
+            node = apply("mark", apply("detach", node), uid=nd.fresh())  # a leaf of its own, though still pending
+        elif other._requires:
+            self._requires, self.is_leaf = True, False
         self._point(node)
         return self
 
     def _point(self, node: Node) -> None:
         """Let the handle mean another node; gradients of the old one are still its own."""
         self.node = node
-        if self.requires_grad and self.is_leaf:
+        if self._requires and self.is_leaf:
             _trainable[node] = self
         known = node in values.COMPUTED
         (_live.discard if known else _live.add)(self)
@@ -277,7 +249,7 @@ class Tensor(Methods):
         """After its value is known: a handle whose graph nobody will differentiate lets go of it."""
         _live.discard(self)
         _holding.add(self)
-        free = self.is_leaf or not self.requires_grad or self._spent
+        free = self.is_leaf or not self._requires or self._spent
         if free and self.node.op.name != "leaf":
             self._point(_leaf_of(self.node))
 
@@ -288,10 +260,10 @@ def new(node: Node, device: Device, *operands: Tensor) -> Tensor:
     note(node)
     needs = False
     for t in operands:
-        if t.requires_grad:
+        if t._requires:
             needs = True
             break
-    if needs and not (_recording and node.dtype.is_float):
+    if needs and not (recording.state.recording and node.dtype.is_float):
         node, needs = apply("detach", node), False
     return Tensor(node, device, needs, not needs)
 
@@ -301,7 +273,7 @@ def from_array(array: Any, device: Device | None = None, requires_grad: bool = F
     where = device or devices.default()
     kind = dt.of_numpy(array.dtype)
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    node = nd.leaf(next(_uid), tuple(contiguous.shape), kind)
+    node = nd.leaf(nd.fresh(), tuple(contiguous.shape), kind)
     buffer = where.pool.buffer(contiguous.nbytes, user_line())
     if contiguous.nbytes:
         where.upload(contiguous, buffer)
@@ -312,7 +284,7 @@ def from_array(array: Any, device: Device | None = None, requires_grad: bool = F
 
 def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:
     """A 0-d tensor that kernels receive by value: a number that changes each step compiles nothing anew."""
-    node = nd.leaf(next(_uid), (), dtype, host=True)
+    node = nd.leaf(nd.fresh(), (), dtype, host=True)
     values.put(node, dtype.numpy.type(value).item())
     return Tensor(node, device or devices.default())
 
@@ -321,7 +293,7 @@ def _leaf_of(node: Node) -> Node:
     """A fresh leaf with the value of a computed node."""
     value = values.get(node)
     assert value is not None
-    made = nd.leaf(next(_uid), node.shape, node.dtype, not isinstance(value, Buffer))
+    made = nd.leaf(nd.fresh(), node.shape, node.dtype, not isinstance(value, Buffer))
     values.put(made, value)
     if node in origins:
         origins[made] = origins[node]
@@ -370,19 +342,29 @@ def _readers(roots: Sequence[Tensor]) -> values.Readers:
         outside = toposort([n for n in live if n not in places], _Either(places))
         direct |= frontier(outside, places)
         later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf and t.node in places]
-        wanted = tuple(_owned(places))
-        key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted))
+        wanted = tuple(owned(places))
+        calls = tuple((i, call.kind, _where(call, places)) for n, i in places.items() if (call := _call(n)))
+        key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted), calls)
 
         def differentiate() -> Collection[Node]:
             out: set[Node] = set()
             for t in later:
-                grads = gradients(t.node, ones(t.node), wanted)
+                grads = pullback({t.node: ones(t.node)}, wanted, sketch=True)
                 out |= frontier(toposort([g for g in grads if g is not None], _Either(places)), places)
             return out
 
         return direct, key, differentiate
 
     return found
+
+
+def _call(node: Node) -> Call | None:
+    return None if node.held is None else node.held.call
+
+
+def _where(call: Call, places: dict[Node, int]) -> tuple[int | None, ...]:
+    """Which nodes the gradients of a user's call will read: a key that keeps none of his objects alive."""
+    return tuple(places.get(n) for n in (*call.inputs, *call.reads()))
 
 
 class _Either:
@@ -435,47 +417,9 @@ def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-def _owned(nodes: Iterable[Node]) -> dict[Node, Tensor]:
+def owned(nodes: Iterable[Node]) -> dict[Node, Tensor]:
     """The nodes among these whose gradient a handle waits for."""
     return {n: t for n in nodes if (t := _trainable.get(n)) is not None and t.requires_grad}
-
-
-def _seed(root: Tensor, gradient: Tensor | None) -> Node:
-    if gradient is None:
-        if root.numel() != 1:
-            raise GradError(
-                f"backward() needs one number, got shape {root.shape}; reduce it first, e.g. .sum() or .mean(), or "
-                "pass gradient= of that shape"
-            )
-        return ones(root.node)
-    if gradient.shape != root.shape:
-        raise GradError(f"gradient= has shape {gradient.shape}, the tensor {root.shape}; they must agree")
-    return nd.cast(gradient.node, root.dtype)
-
-
-class no_grad(ContextDecorator):  # noqa: N801  PyTorch's name
-    """Inside, results require no gradients: a context manager and a decorator."""
-
-    recording = False
-
-    def __enter__(self) -> None:
-        global _recording
-        self.before, _recording = _recording, self.recording
-
-    def __exit__(self, *_: object) -> None:
-        global _recording
-        _recording = self.before
-
-
-class enable_grad(no_grad):  # noqa: N801
-    """Inside, results require gradients again where their operands do."""
-
-    recording = True
-
-
-def is_grad_enabled() -> bool:
-    """True where results require gradients when their operands do: outside `no_grad`."""
-    return _recording
 
 
 def same_device(name: str, *tensors: Tensor) -> Device:

@@ -13,9 +13,10 @@ from weakref import ReferenceType, ref
 
 from flame import compiler, stages
 from flame.config import config
-from flame.errors import FreedError
+from flame.errors import FlameError, FreedError
 from flame.ir.graph import fingerprint, substitute, toposort
 from flame.ir.node import Node, leaf
+from flame.ir.op import Kind
 from flame.ir.origins import origins
 from flame.passes.retain import retain
 from flame.runtime.buffer import Buffer
@@ -114,6 +115,7 @@ def prepare(
     if not wanted:
         return lambda: None
     order = toposort(wanted, COMPUTED)
+    _known_or_computable(order)
     inputs = [n for n in order if n in COMPUTED]
     values = [_checked(n) for n in inputs]
     given = set(inputs)
@@ -130,6 +132,16 @@ def prepare(
         ready = _prepare(targets, inputs, values, donors, device)
     _remember(_ready, full, ready)
     return lambda: _run(ready, targets, inputs, values, line)
+
+
+def _known_or_computable(order: Sequence[Node]) -> None:
+    """Raise FlameError where a value would have to be made of nothing."""
+    for n in order:
+        if n.op.kind is Kind.LEAF and n.op.element is None and n not in COMPUTED:
+            raise FlameError(
+                f"this value depends on {n!r}, one example inside vmap, which has no value while its function is "
+                "traced: compute with where() instead of reading it, and return it instead of keeping it"
+            )
 
 
 def _checked(n: Node) -> Value:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / "flame"
 
 GROUND = frozenset({"errors", "config"})
 THREE = frozenset({"passes", "codegen", "runtime"})
-DOOR = frozenset({"ir", "compiler", "tensor"})  # what builds on tensors may know of what lies below it
+DOOR = frozenset({"ir", "compiler", "tensor", "recording"})  # what builds on tensors may know of what lies below it
 CORRIDOR = frozenset({"compiler", "stages", "validate", "values"})
 ARRAYS = frozenset({"numpy", "ml_dtypes"})
 CUDA = frozenset({"cuda", "nvmath"})
@@ -53,11 +53,16 @@ HOUSE = {
     "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
     "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text
+    "recording": Room(),
+    "batching": Room(GROUND | {"ir"}),
     "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
     # the front door, and the functions on tensors in families
-    "tensor": Room(GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "printing"}, ARRAYS),
-    "autograd": Room(GROUND | DOOR | {"passes"}),
-    "ops": Room(GROUND | DOOR | {"runtime"}, ARRAYS),  # creation puts values on devices
+    "tensor": Room(
+        GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "printing", "recording"}, ARRAYS
+    ),
+    "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
+    "func": Room(frozenset({"autograd"})),
+    "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with
     "random": Room(GROUND | DOOR | {"ops"}, ARRAYS),
     "nn": Room(GROUND | DOOR | {"ops", "autograd", "random"}, ARRAYS),
@@ -71,7 +76,7 @@ ALL = frozenset(HOUSE)
 HOUSE |= {
     # a user's program that ships with FLAME: the front door and nothing behind it
     "demo": Room(
-        GROUND | {"__init__", "tensor", "ops", "nn", "optim", "random", "autograd", "jit", "compiler"},
+        GROUND | {"__init__", "tensor", "ops", "nn", "optim", "random", "autograd", "recording", "jit", "compiler"},
         ARRAYS | {"rich", "sklearn", "matplotlib"},
     ),
     "cli": Room(ALL | {"__init__", "demo"}, frozenset({"networkx", "rich"})),

@@ -28,6 +28,7 @@ class Methods:
 '''
 SHORT = {"typing.": "", "collections.abc.": "", "flame.tensor.Tensor": "Tensor", "flame.ir.dtype.DType": "DType"}
 SHORT |= {"flame.runtime.device.Device": "Device", "flame.ops.random.Generator": "Generator", "builtins.": ""}
+FROM = ("flame.ops", "flame.autograd")
 BUILTIN = ("bool", "int", "float", "max", "min", "sum", "all", "any", "abs", "round")
 
 
@@ -69,12 +70,12 @@ def stub() -> str:
     """The text of flame/methods.pyi."""
     import flame
 
-    installed = [(n, f) for n, f in vars(flame.Tensor).items() if getattr(f, "__module__", "").startswith("flame.ops")]
+    installed = [(n, f) for n, f in vars(flame.Tensor).items() if getattr(f, "__module__", "").startswith(FROM)]
     functions = [(n, f) for n, f in sorted(installed) if inspect.isfunction(f)]
     properties = [
         f"    @property\n    def {n}(self) -> {annotation(inspect.signature(p.fget).return_annotation)}: ..."
         for n, p in sorted(vars(flame.Tensor).items())
-        if isinstance(p, property) and p.fget and p.fget.__module__.startswith("flame.ops")
+        if isinstance(p, property) and p.fget and p.fget.__module__.startswith(FROM)
     ]
     methods = [method(name, function) for name, function in functions]
     text = "\n".join([*properties, *methods])

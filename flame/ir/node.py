@@ -5,8 +5,9 @@ nodes with the same operator, sources and attributes are the same object: common
 equality. A Node knows no buffer, no device and no gradient.
 """
 
+import itertools
 import math
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 from weakref import WeakValueDictionary
 
 from flame.errors import FlameError
@@ -15,22 +16,27 @@ from flame.ir.dtype import DType
 from flame.ir.op import OPS, Op
 from flame.ir.rules import broadcast_shapes
 
+if TYPE_CHECKING:
+    from flame.ir.held import Held
+
 Shape = tuple[int, ...]
 Attrs = tuple[tuple[str, Any], ...]
 Index = tuple["Node", ...]  # one scalar for each axis
 Operand = Union["Node", float, int, bool]
+_numbers = itertools.count()
 _interned: "WeakValueDictionary[tuple[Op, tuple[Node, ...], Attrs], Node]" = WeakValueDictionary()
 
 
 class Node:
     """One value: `op` applied to `src` with `attrs`; `shape` and `dtype` follow from the operator's rules."""
 
-    __slots__ = ("__weakref__", "attrs", "dtype", "op", "shape", "src")
+    __slots__ = ("__weakref__", "attrs", "dtype", "held", "op", "shape", "src")
     op: Op
     src: tuple["Node", ...]
     attrs: Attrs
     shape: Shape
     dtype: DType
+    held: "Held | None"  # hooks and calls, which only differentiation reads; no part of what the node is
 
     def __init__(self, op: Op, src: tuple["Node", ...], attrs: Attrs, shape: Shape, dtype: DType) -> None:
         _set_op(self, op)
@@ -38,6 +44,7 @@ class Node:
         _set_attrs(self, attrs)
         _set_shape(self, shape)
         _set_dtype(self, dtype)
+        _set_held(self, None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Node is immutable; make another with apply() instead of setting {name!r}")
@@ -93,6 +100,7 @@ _set_src = Node.__dict__["src"].__set__
 _set_attrs = Node.__dict__["attrs"].__set__
 _set_shape = Node.__dict__["shape"].__set__
 _set_dtype = Node.__dict__["dtype"].__set__
+_set_held = Node.__dict__["held"].__set__
 
 
 def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
@@ -112,6 +120,17 @@ def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
     node = Node(op, src, items, shape, dtype)
     _interned[key] = node
     return node
+
+
+def hold(node: Node, held: "Held") -> Node:
+    """The node itself, which keeps `held` alive from now on: the one thing that may be told to a node afterwards."""
+    _set_held(node, held)
+    return node
+
+
+def fresh() -> int:
+    """A number that no other node carries."""
+    return next(_numbers)
 
 
 def alive() -> int:

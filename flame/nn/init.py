@@ -9,7 +9,8 @@ import numpy as np
 
 from flame.errors import FlameError, ShapeError
 from flame.ops.random import rand, randn
-from flame.tensor import Tensor, from_array, no_grad
+from flame.recording import no_grad
+from flame.tensor import Tensor, from_array
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

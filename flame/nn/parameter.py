@@ -4,7 +4,8 @@ from typing import Any
 
 from flame.ir.dtype import DType, float32
 from flame.ops.create import as_tensor, empty
-from flame.tensor import Tensor, no_grad
+from flame.recording import no_grad
+from flame.tensor import Tensor
 
 
 class Parameter(Tensor):

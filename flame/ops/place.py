@@ -5,6 +5,7 @@ from typing import Any
 
 from flame.errors import DTypeError
 from flame.ir.dtype import DType
+from flame.ir.node import apply, fresh
 from flame.ops import diagonal as _diagonal  # noqa: F401  installs tril and triu
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
@@ -42,7 +43,8 @@ def copy_(self: Tensor, source: Tensor) -> Tensor:
 @method
 def clone(input: Tensor) -> Tensor:
     """The same value under another handle; gradients flow through."""
-    return new(input.node, input.device, input)
+    node = apply("mark", input.node, uid=fresh()) if input.requires_grad else input.node
+    return new(node, input.device, input)  # a node of its own: it may have hooks of its own
 
 
 @method

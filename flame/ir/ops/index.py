@@ -92,6 +92,7 @@ define(
     numpy=scatter_numpy,
     grad=lambda g, y, index, value: (None, apply("gather", g, index, axis=y["axis"])),
     decompose=scatter_by_product,
+    batch=lambda n, y, index, value: apply("scatter_add", index, value, axis=y["axis"] + 1, size=y["size"]),
     examples=({"axis": 0, "size": 5}, {"axis": 1, "size": 3}),
     public=False,
     doc="Zeros, with each value added where its index says; in a fixed order.",

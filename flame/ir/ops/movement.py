@@ -102,6 +102,21 @@ def on_diagonal_numpy(a: Any, offset: int, rows: int, columns: int, fill: float)
     return out
 
 
+def in_front(**first: int | None) -> Callable[[int, Node, Node], Node]:
+    """The rule for a batch of an operator whose attributes have an entry for each axis; None: the size of the batch."""
+
+    def batch(n: int, y: Node, a: Node) -> Node:
+        more = {k: (n if v is None else v, *y[k]) for k, v in first.items()}
+        return apply(y.op, a, **{**dict(y.attrs), **more})
+
+    return batch
+
+
+def align(n: int, y: Node, a: Node) -> Node:
+    """Axes that an example's operand lacks in front are new ones behind the axis of the batch."""
+    return reshape(a, (n, *(1,) * (len(y.shape) + 1 - len(a.shape)), *a.shape[1:]))
+
+
 def movement(name: str, shape: Callable[..., Shape], numpy: Any, index: Any, grad: Any, **more: Any) -> Op:
     return define(
         name, Kind.MOVEMENT, shape=shape, dtype=rules.keep, numpy=numpy, index=index, grad=grad, public=False, **more
@@ -118,6 +133,7 @@ movement(
     ),
     lambda g, y, a: (sum_to(g, a.shape),),
     examples=({"to": (2, 3, 4)},),
+    batch=lambda n, y, a: apply("expand", align(n, y, a), to=(n, *y.shape)),
     doc="Axes of size 1, or missing in front, repeated.",
 )
 movement(
@@ -127,6 +143,7 @@ movement(
     lambda at, shape, order: (tuple(at[order.index(a)] for a in range(len(shape))), None),
     lambda g, y, a: (apply("permute", g, order=tuple(y["order"].index(a) for a in range(len(y["order"])))),),
     examples=({"order": (1, 0)},),
+    batch=lambda n, y, a: apply("permute", a, order=(0, *(o + 1 for o in y["order"]))),
     doc="Axes in another order.",
 )
 movement(
@@ -136,6 +153,7 @@ movement(
     lambda at, shape, to: (unflatten(flatten(at, to), shape), None),
     lambda g, y, a: (reshape(g, a.shape),),
     examples=({"to": (4, 3)}, {"to": (2, 6)}),
+    batch=lambda n, y, a: reshape(a, (n, *y.shape)),
     doc="The same elements in row-major order under another shape.",
 )
 movement(
@@ -145,6 +163,7 @@ movement(
     slice_index,
     slice_grad,
     examples=({"start": (0, 1), "stop": (3, 4), "step": (2, 1)}, {"start": (1, 0), "stop": (2, 4), "step": (1, 3)}),
+    batch=in_front(start=0, stop=None, step=1),
     doc="Every step-th element from start to stop.",
 )
 movement(
@@ -154,6 +173,7 @@ movement(
     lambda at, shape, axes: (tuple(const(shape[a] - 1) - i if a in axes else i for a, i in enumerate(at)), None),
     lambda g, y, a: (apply("flip", g, axes=y["axes"]),),
     examples=({"axes": (1,)}, {"axes": (0, 1)}),
+    batch=lambda n, y, a: apply("flip", a, axes=tuple(i + 1 for i in y["axes"])),
     doc="Axes read backwards.",
 )
 movement(
@@ -166,6 +186,7 @@ movement(
         {"low": (1, 0), "high": (0, 2), "step": (1, 1), "fill": 0},
         {"low": (0, 1), "high": (2, 0), "step": (2, 3), "fill": 1},
     ),
+    batch=in_front(low=0, high=0, step=1),
     doc="`fill` around the elements, and step - 1 of it between them.",
 )
 movement(
@@ -175,6 +196,7 @@ movement(
     lambda at, shape, offset: ((*at[:-1], at[-1] + max(-offset, 0), at[-1] + max(offset, 0)), None),
     lambda g, y, a: (apply("on_diagonal", g, offset=y["offset"], rows=a.shape[-2], columns=a.shape[-1], fill=0),),
     examples=({"offset": 0}, {"offset": 1}, {"offset": -2}),
+    batch=in_front(),
     doc="The diagonal of the last two axes that begins `offset` to the right.",
 )
 movement(
@@ -188,5 +210,6 @@ movement(
         {"offset": 2, "rows": 5, "columns": 6, "fill": 1},
         {"offset": -1, "rows": 5, "columns": 4, "fill": 0},
     ),
+    batch=in_front(),
     doc="The last axis as a diagonal of two axes, `fill` elsewhere.",
 )
