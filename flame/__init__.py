@@ -21,7 +21,9 @@ from flame.ir.dtype import boolean as bool
 from flame.ir.dtype import (
     promote as promote_types,
 )
+from flame.nn.functional.adaptive import adaptive_avg_pool1d
 from flame.nn.functional.conv import *
+from flame.nn.functional.pool import avg_pool1d, max_pool1d, max_pool2d, max_pool3d
 from flame.ops.activation import *
 from flame.ops.create import *
 from flame.ops.diagonal import *

@@ -35,8 +35,8 @@ def numbers(o: X | Of, dtype: str, seed: int) -> np.ndarray:
         low = 0 if kind == "uint8" and o.low < 0 else int(np.ceil(o.low))
         return rng.integers(low, max(low + 1, int(np.ceil(o.high))), o.shape)
     if isinstance(o, X) and o.apart:
-        steps = max(1, prod(o.shape))
-        found = o.low + (rng.permutation(steps).reshape(o.shape) + 0.3) * ((o.high - o.low) / steps)
+        steps = prod(o.shape)
+        found = o.low + (rng.permutation(steps).reshape(o.shape) + 0.3) * ((o.high - o.low) / max(1, steps))
     else:
         found = rng.uniform(o.low, o.high, o.shape)
     return np.asarray(torch.tensor(found).to(getattr(torch, kind)).double())

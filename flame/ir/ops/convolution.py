@@ -205,6 +205,14 @@ def by_sum(node: Node) -> Node:
     return reshape(cast(total, node.dtype), node.shape)
 
 
+def overlapped(x: Node, first: int, size: Shape, stride: Shape, dilation: Shape) -> Node:
+    """(…, *P, *K) to (…, *size): windows put back where they came from; what falls on one place is summed."""
+    rank = len(size)
+    for a, (n, by, apart) in enumerate(zip(size, stride, dilation, strict=True), first):
+        x = apply("unskew", x, axis=a, taps=a + rank, stride=by, dilation=apart, size=n, fill=0)
+    return apply("sum", x, axes=tuple(range(first + rank, first + 2 * rank)))
+
+
 def by_overlap(node: Node) -> Node:
     """Each element of x times the whole weight; the results that fall on one place are summed: no zero is multiplied.
 
@@ -219,10 +227,9 @@ def by_overlap(node: Node) -> Node:
     y = reshape(y, (n, groups, o, *taps, *x.shape[2:]))
     y = apply("permute", y, order=(0, 1, 2, *range(3 + rank, 3 + 2 * rank), *range(3, 3 + rank)))
     y = reshape(y, (n, total, *y.shape[3:]))
-    for a, (gap, apart) in enumerate(zip(node["spread"], node["dilation"], strict=True)):
-        size = (y.shape[2 + a] - 1) * gap + (taps[a] - 1) * apart + 1
-        y = apply("unskew", y, axis=2 + a, taps=2 + rank + a, stride=gap, dilation=apart, size=size, fill=0)
-    full = apply("sum", y, axes=tuple(range(2 + rank, 2 + 2 * rank)))
+    sizes = zip(x.shape[2:], node["spread"], taps, node["dilation"], strict=True)
+    size = tuple((n - 1) * gap + (k - 1) * apart + 1 for n, gap, k, apart in sizes)
+    full = overlapped(y, 2, size, node["spread"], node["dilation"])
     low = tuple(lo - (k - 1) * apart for lo, k, apart in zip(node["low"], taps, node["dilation"], strict=True))
     high = tuple(p - n - lo for p, n, lo in zip(node.shape[2:], full.shape[2:], low, strict=True))
     return surrounded(full, low, high, (1,) * rank)
