@@ -23,6 +23,8 @@ from flame.ir.dtype import (
 )
 from flame.nn.functional.adaptive import adaptive_avg_pool1d
 from flame.nn.functional.conv import *
+from flame.nn.functional.layer import layer_norm
+from flame.nn.functional.norm import group_norm, rms_norm
 from flame.nn.functional.pool import avg_pool1d, max_pool1d, max_pool2d, max_pool3d
 from flame.ops.activation import *
 from flame.ops.create import *

@@ -92,6 +92,29 @@ def test_any_convolution_and_its_gradients(seed: int):
     assert sum(compare(form(rng), rng) for _ in range(20)) > 5
 
 
+@pytest.mark.parametrize("shared", ["x", "w", "none"])
+def test_a_batch_of_convolutions_is_each_of_them(shared: str):
+    rng = np.random.default_rng(0)
+    x, w = (flame.tensor(rng.normal(size=s)) for s in ((3, 2, 4, 6), (3, 2, 2, 3)))
+    dims = (None if shared == "x" else 0, None if shared == "w" else 0)
+
+    def loss(a: flame.Tensor, b: flame.Tensor) -> flame.Tensor:
+        return (F.max_pool1d(F.conv1d(a, b, stride=2, padding=1, groups=2), 2) ** 2).sum()
+
+    def pick(t: flame.Tensor, i: int, dim: int | None) -> flame.Tensor:
+        return t[0] if dim is None else t[i]
+
+    def slope(a: flame.Tensor, b: flame.Tensor) -> tuple[flame.Tensor, flame.Tensor]:
+        return flame.func.grad(loss, argnums=(0, 1))(a, b)
+
+    given = (x[0] if shared == "x" else x, w[0] if shared == "w" else w)
+    found = flame.vmap(slope, in_dims=dims)(*given)
+    for i in range(3):
+        a, b = pick(x, i, dims[0]), pick(w, i, dims[1])
+        for many, one in zip(found, slope(a, b)):
+            np.testing.assert_allclose(many[i].numpy(), one.numpy(), rtol=1e-9)
+
+
 # --- what they become -------------------------------------------------------------------------------------------------
 def step(depthwise: bool = False) -> tuple[Node, ...]:
     """The graph of the gradients of a small net with strided, dilated, grouped, pointwise and transposed layers."""

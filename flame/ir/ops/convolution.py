@@ -127,6 +127,20 @@ def grad_of(g: Node, y: Node, x: Node, w: Node) -> Grads:
     return by_x, exchanged(convolution(images, exchanged(g), w.shape[2:], dilation, low, spread, stride, groups))
 
 
+def batch_of(n: int, y: Node, x: Node, w: Node) -> Node:
+    """One weight serves the images of all examples; else each example is a group of channels."""
+    if w.op.name == "expand" and w.src[0].shape == w.shape[1:]:
+        images = reshape(x, (n * x.shape[1], *x.shape[2:]))
+        return reshape(apply(y.op, images, w.src[0], **dict(y.attrs)), (n, *y.shape))
+    _, images, channels, *size = x.shape
+    side = apply("permute", x, order=(1, 0, *range(2, len(x.shape))))
+    side = reshape(side, (images, n * channels, *size))
+    weight = reshape(w, (n * w.shape[1], *w.shape[2:]))
+    found = apply(y.op, side, weight, **{**dict(y.attrs), "groups": n * y["groups"]})
+    found = reshape(found, (images, n, *y.shape[1:]))
+    return apply("permute", found, order=(1, 0, *range(2, len(x.shape))))
+
+
 # --- in simpler operators ---------------------------------------------------------------------------------------------
 def simpler(node: Node) -> Node:
     """A matrix product over windows; each way reads and writes no more than it must."""
@@ -244,6 +258,7 @@ define(
     numpy=numpy_of,
     grad=grad_of,
     decompose=simpler,
+    batch=batch_of,
     examples=(
         {**_ONE, "stride": (2,), "low": (2,), "high": (1,)},
         {**_ONE, "low": (1,), "high": (-1,), "spread": (2,), "dilation": (3,), "groups": 3},

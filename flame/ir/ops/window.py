@@ -101,6 +101,11 @@ def unskew_grad(g: Node, y: Node, a: Node) -> Grads:
     return (apply("skew", g, **{name: y[name] for name in ("axis", "taps", "stride", "dilation")}),)
 
 
+def behind(n: int, y: Node, a: Node) -> Node:
+    """The rule for a batch: both axes lie one further behind."""
+    return apply(y.op, a, **{**dict(y.attrs), "axis": y["axis"] + 1, "taps": y["taps"] + 1})
+
+
 movement(
     "skew",
     skewed,
@@ -111,6 +116,7 @@ movement(
         {"axis": 1, "taps": 0, "stride": 1, "dilation": 1},
         {"axis": 1, "taps": 0, "stride": 2, "dilation": 1},
     ),
+    batch=behind,
     doc="Tap k of window i, read at i * stride + k * dilation along an axis.",
 )
 movement(
@@ -123,5 +129,6 @@ movement(
         {"axis": 0, "taps": 1, "stride": 1, "dilation": 2, "size": 9, "fill": 0},
         {"axis": 0, "taps": 1, "stride": 2, "dilation": 3, "size": 15, "fill": 0},
     ),
+    batch=behind,
     doc="Tap k of window i, put back to i * stride + k * dilation along an axis; `fill` elsewhere.",
 )

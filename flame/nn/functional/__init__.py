@@ -11,5 +11,6 @@ from flame.nn.functional.loss.binary import *
 from flame.nn.functional.loss.classes import *
 from flame.nn.functional.loss.margins import *
 from flame.nn.functional.loss.regression import *
+from flame.nn.functional.norm import *
 from flame.nn.functional.pool import *
 from flame.nn.functional.rearrange import *
