@@ -23,6 +23,7 @@ from flame.passes.library import libraries
 from flame.passes.memory import place
 from flame.passes.naming import name_kernels
 from flame.passes.nest import nest
+from flame.passes.scans import scans
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
 
@@ -49,6 +50,7 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
     """The graph in which fusion works."""
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
+    roots = scans(roots)  # no scan walks equal elements side by side
     return split(roots, target)  # no fold leaves most of the machine idle
 
 

@@ -1,5 +1,6 @@
 """Cases for every operator, read from the operator table: no operator is named here."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ def arity(op: Op) -> int:
     if op.kind is Kind.ELEMENTWISE:
         assert op.scalar is not None
         return 1 + max(int(i) for i in re.findall(r"{(\d)}", op.scalar))
-    return 1 if op.kind in (Kind.MOVEMENT, Kind.REDUCE) else 2
+    assert op.numpy is not None
+    return len(inspect.signature(op.numpy).parameters) - len(attributes(op)[0])
 
 
 def signatures(op: Op, d: DType) -> Iterator[tuple[DType, ...]]:
@@ -85,7 +87,7 @@ def case(op: Op, dtypes: tuple[DType, ...]) -> Case:
     for kind in kinds:
         for attrs in attributes(op):
             operands = [VIEWS[k](b) for k, b in zip(kind, leaves, strict=True)]
-            made = _contracted(op, *operands, **attrs) if op.kind is Kind.CONTRACT else None
+            made = _contracted(op, *operands, **attrs) if op.kind is Kind.CONTRACT and len(operands) > 1 else None
             if made := made or _try(op, *operands, **attrs):
                 roots[made] = None
     assert len(roots) >= 5, (op, dtypes, "its examples fit no operand")
@@ -132,8 +134,9 @@ def sample(n: Node, seed: int, finite: bool, positive: bool = False) -> np.ndarr
 
 
 def values_of(c: Case, seed: int) -> dict[Node, np.ndarray]:
-    """Values for a case; finite ones where the operator multiplies matrices, or makes integers of floats."""
+    """Values for a case; finite ones where the operator multiplies matrices, or casts floats to integers."""
     into_integer = any(r.dtype.category == dt.INT for r in c.roots) and any(d.is_float for d in c.dtypes)
+    into_integer = into_integer and c.op.kind is Kind.ELEMENTWISE
     unsigned = into_integer and any(r.dtype is dt.uint8 for r in c.roots)  # no unsigned integer is a negative float
-    finite = into_integer or c.op.kind is Kind.CONTRACT
+    finite = into_integer or (c.op.kind is Kind.CONTRACT and len(c.dtypes) > 1)
     return {n: sample(n, seed + i, finite, unsigned) for i, n in enumerate(c.leaves)}

@@ -2,7 +2,8 @@
 
 In a space with rows: loop over the rows; in each, one loop over the row for each *level* of folds (a fold is one
 level above the folds its values read); results with an element for each (g, r) are stored in the first loop that can.
-In a space of free elements the folds are serial loops inside each element, by level in the same way.
+In a space of free elements the folds are serial loops inside each element, by level in the same way. In a space of a
+scan each element is a serial loop along the axis, which stores what it has at every step.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,6 +58,7 @@ class _Lowering:
         self.known: dict[Key, Node] = {}
         self.folds: list[tuple[int, Node, Node, Node]] = []  # level, accumulator, value, the reduction
         self.levels: dict[Node, int] = {}  # of accumulators
+        self.steps: list[tuple[Node, Node, Node]] = []  # of scans: accumulator, its next value, the scan
 
     def kernel(self) -> tuple[Kernel, list[Node]]:
         stores: list[tuple[Store, int]] = []
@@ -66,7 +68,8 @@ class _Lowering:
             at = tuple(map(self.simple, at))
             index = self.simple(flatten(at, n.shape))
             stores.append((Store(f"out{i}", index, _unrounded(self.element(n, at))), prod(n.shape)))
-        outer = self.rows(stores) if self.space.row else self.spread(stores)
+        walk = self.rows if self.space.row else self.scan if self.space.scan else self.spread
+        outer = walk(stores)
         outs = (Param(f"out{i}", n.dtype, True) for i, n in enumerate(self.group.results))
         name = "_".join(dict.fromkeys(n.op.name for n in self.group.results))[:32]
         return Kernel(name, (*self.params.values(), *outs), (outer,)), list(self.params)
@@ -110,6 +113,13 @@ class _Lowering:
         body += [s for s, _ in stores]
         return Loop(var("r", extent=self.space.grid), self.space.grid, Role.SPREAD, tuple(body))
 
+    def scan(self, stores: list[tuple[Store, int]]) -> Loop:
+        length = self.space.scan
+        steps = tuple(Init(acc, following) for acc, following, _ in self.steps)
+        walk = Loop(var("k", extent=length), length, Role.SERIAL, (*steps, *(s for s, _ in stores)))
+        body = (*(_start(acc, n) for acc, _, n in self.steps), walk)
+        return Loop(var("r", extent=self.space.grid), self.space.grid, Role.SPREAD, body)
+
     def level(self, value: Node) -> int:
         """0 for what reads no fold; one more than the folds it reads."""
         return max((1 + self.levels[n] for n in toposort([value]) if n in self.levels), default=0)
@@ -136,7 +146,7 @@ class _Lowering:
         if n in self.given:
             return []
         match n.op.kind:
-            case Kind.ELEMENTWISE:
+            case Kind.ELEMENTWISE | Kind.SCAN:
                 return [(s, at, ok) for s in n.src]
             case Kind.MOVEMENT:
                 return [self.moved(key)[0]]
@@ -161,6 +171,8 @@ class _Lowering:
                 return parts[0] if inside is None else nd.where(inside, parts[0], const(n["fill"], parts[0].dtype))
             case Kind.REDUCE:
                 return self.fold(n, parts[0])
+            case Kind.SCAN:
+                return self.stepped(n, parts)
             case Kind.GATHER:
                 return parts[1]
             case _ if n.op.element is not None:
@@ -200,6 +212,13 @@ class _Lowering:
         self.folds.append((self.levels[acc], acc, cast(value, acc.dtype), n))
         return cast(acc, n.dtype)
 
+    def stepped(self, n: Node, values: list[Node]) -> Node:
+        """The accumulator of a scan; half precisions are accumulated in float32."""
+        assert n.op.step is not None
+        acc = var(f"acc{len(self.steps)}", n.dtype.register)
+        self.steps.append((acc, n.op.step(acc, *(cast(v, acc.dtype) for v in values)), n))
+        return cast(acc, n.dtype)
+
 
 def _unrounded(value: Node) -> Node:
     """A store rounds to its own precision: rounding before it is work done twice."""
@@ -217,11 +236,13 @@ def _fold(f: tuple[int, Node, Node, Node]) -> Fold:
 
 
 def _inits(folds: list[tuple[int, Node, Node, Node]]) -> list[Statement]:
-    out: list[Statement] = []
-    for _, acc, _, n in folds:
-        assert n.op.identity is not None
-        out.append(Init(acc, const(n.op.identity(acc.dtype), acc.dtype)))
-    return out
+    return [_start(acc, n) for _, acc, _, n in folds]
+
+
+def _start(acc: Node, n: Node) -> Init:
+    """What an accumulator is before the first element."""
+    assert n.op.identity is not None
+    return Init(acc, const(n.op.identity(acc.dtype), acc.dtype))
 
 
 def _folded(n: Node) -> int:

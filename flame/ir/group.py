@@ -18,10 +18,11 @@ class Space:
     row: int = 0
     inner: bool = True  # a row is contiguous in its tensor (a fold over trailing axes)
     steps: int = 1  # rows that one block takes one after the other, carrying folds over them in registers
+    scan: int = 0  # elements that a lane walks over, one after the other, storing what it has at each
 
     @property
     def size(self) -> int:
-        return self.grid * (self.row or 1)
+        return self.grid * (self.row or self.scan or 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ def row_of(n: Node, lanes: int) -> Space:
     grid, row = prod(n.shape), prod(shape[a] for a in axes)
     together = inner or (lanes > 1 and grid < SERIAL_FROM)
     return Space(grid, row, inner) if together and row > 1 else Space(grid)
+
+
+def scan_of(n: Node) -> Space:
+    """The space of a scan: each lane walks along its axis, at one place of all others."""
+    length = n.shape[n["axis"]]
+    return Space(prod(n.shape) // length if length else 0, scan=length)
 
 
 def axis(name: str, extent: int) -> Node:
@@ -70,6 +77,8 @@ def carrying(n: Node) -> Space | None:
 def position(n: Node, space: Space) -> Index | None:
     """Where in `n` the element (g, r) of the space lies; None if n has another size."""
     size = prod(n.shape)
+    if space.scan:
+        return _walked(n, space) if n.op.kind is Kind.SCAN and scan_of(n) == space else None
     if carried(n, space):
         return unflatten(axis("c", space.grid // space.steps) * space.row + axis("r", space.row), n.shape)
     if not space.row:
@@ -80,6 +89,14 @@ def position(n: Node, space: Space) -> Index | None:
         full = size == space.size and space.inner
         flat = row_number(space) * space.row + axis("r", space.row) if full else None
     return None if flat is None else unflatten(flat, n.shape)
+
+
+def _walked(n: Node, space: Space) -> Index:
+    """Where in a scan the lane of place r stands after k steps."""
+    at, k = n["axis"], axis("k", space.scan)
+    rest = iter(unflatten(axis("r", space.grid), n.shape[:at] + n.shape[at + 1 :]))
+    step = const(space.scan - 1) - k if n["reverse"] else k
+    return tuple(step if a == at else next(rest) for a in range(len(n.shape)))
 
 
 def fold_position(m: Node, at: Index, space: Space) -> Index:

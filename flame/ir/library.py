@@ -9,6 +9,20 @@ import numpy as np
 Shape = tuple[int, ...]
 
 
+def widened(a: Any) -> Any:
+    """Half precisions as float32, in which they accumulate and compare."""
+    return a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind not in "iu" else a
+
+
+def order(a: Any, axis: int, descending: bool) -> Any:
+    """Positions in NumPy's stable order, in which nan is last; descending, that of the reversed axis from its end."""
+    wide = widened(a)
+    if not descending:
+        return np.argsort(wide, axis, kind="stable").astype(np.int64, copy=False)
+    backwards = np.argsort(np.flip(wide, axis), axis, kind="stable")
+    return (wide.shape[axis] - 1 - np.flip(backwards, axis)).astype(np.int64, copy=False)
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """Strides over memory, in elements."""
@@ -55,3 +69,17 @@ class MatmulSpec:
         if left.dtype.itemsize == 2:
             return np.matmul(left.astype(np.float32), right.astype(np.float32)).astype(left.dtype)
         return np.matmul(left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class SortSpec:
+    """The stable order of each of `rows` rows of `n` elements, as positions; nan is the largest."""
+
+    dtype: str
+    rows: int
+    n: int
+    descending: bool
+
+    def numpy(self, a: Any) -> Any:
+        """The meaning: the order of each row of contiguous memory."""
+        return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending)

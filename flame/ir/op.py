@@ -23,8 +23,9 @@ class Kind(Enum):
     ELEMENTWISE = auto()  # out[i] = f(a[i], b[i], ...)
     MOVEMENT = auto()  # out[i] = a[index(i)]
     REDUCE = auto()  # out[i] = fold of a[i, r] over r
+    SCAN = auto()  # out[i, k] = fold of a[i, r] over r <= k
     GATHER = auto()  # out[i] = a[index(i, b[i])]: where to read is itself a value
-    CONTRACT = auto()  # a product or a scatter: a library may do it, else `decompose`
+    CONTRACT = auto()  # a product, a scatter or a sort: a library may do it, else `decompose`
     CALL = auto()  # a library call chosen by passes/library.py
 
 
@@ -43,7 +44,8 @@ class Op:
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
     combine: str | None = None  # REDUCE: the elementwise operator that folds
-    identity: Rule | None = None  # REDUCE: dtype -> its neutral value
+    step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
+    identity: Rule | None = None  # REDUCE: dtype -> its neutral value; SCAN: what there is before the first element
     decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators
     batch: Rule | None = None  # (n, node, *src with an axis of n in front) -> Node; None: as its kind says
     transparent: bool = False  # ELEMENTWISE: the value is its source's; only differentiation sees the operator

@@ -104,6 +104,11 @@ def reduced_some(shape: Shape, *, axes: tuple[int, ...]) -> Shape:
     return reduced(shape, axes=axes)
 
 
+def scanned(*shapes: Shape, axis: int, **_: Any) -> Shape:
+    reduced(shapes[0], axes=(axis,))
+    return same(*shapes)
+
+
 def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     reduced(index, axes=(axis,))
     if len(shape) == len(index) and shape[axis] == 0 and prod(index):
@@ -181,6 +186,10 @@ def integers(*dtypes: DType, **_: Any) -> DType:
     for d in dtypes:
         if d is not dt.int64:
             raise DTypeError(f"needs int64 operands, got {d.name}; cast it first, e.g. .long()")
+    return dt.int64
+
+
+def positions(*_: DType, **__: Any) -> DType:
     return dt.int64
 
 

@@ -14,5 +14,5 @@ class Target:
     cc: tuple[int, int] = (0, 0)  # CUDA compute capability
 
 
-CPU = Target("cpu", libraries=frozenset({"matmul"}))
+CPU = Target("cpu", libraries=frozenset({"matmul", "argsort"}))
 CUDA = Target("cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul"}), cc=(9, 0))

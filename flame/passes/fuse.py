@@ -2,7 +2,8 @@
 
 A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A
 result may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at
-row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. Then
+row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. A scan is
+stored in any case, by a kernel of its own in which each lane walks along the axis; folds that it reads are stored. Then
 results over equal spaces that share an input, or read one another, become one group, unless a third group lies
 between them.
 """
@@ -11,7 +12,7 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, row_of
+from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of
 from flame.ir.node import Index, Node, var
 from flame.ir.op import Kind
 from flame.ir.target import Target
@@ -19,6 +20,7 @@ from flame.passes.merge import LARGEST, merge
 from flame.passes.simplify import Scalars
 
 Fit = tuple[Space | None, frozenset[Node]]
+ALONE = (Kind.CALL, Kind.SCAN)  # what is computed by a kernel or call of its own
 
 
 def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool = True) -> list[Group]:
@@ -40,10 +42,10 @@ def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool 
 
 
 def _must(roots: tuple[Node, ...], order: list[Node]) -> set[Node]:
-    """What has memory in any case: roots, leaves, and what libraries read and write."""
+    """What has memory in any case: roots, leaves, scans, and what libraries read and write."""
     keep = set(roots)
     for n in order:
-        if n.op.name == "leaf":
+        if n.op.name == "leaf" or n.op.kind is Kind.SCAN:
             keep.add(n)
         elif n.op.kind is Kind.CALL:
             keep.update((n, *n.src))
@@ -54,13 +56,13 @@ def _cheaper(order: list[Node]) -> set[Node]:
     """Elementwise values that many read: storing once moves fewer bytes than computing again in each reader."""
     ends: dict[Node, frozenset[Node]] = {}
     read_by = readers(order)
-    for n in reversed(order):  # the calls that would need it
-        ends[n] = frozenset[Node]().union(*(({r} if r.op.kind is Kind.CALL else ends[r]) for r in read_by[n]))
+    for n in reversed(order):  # the calls and scans that would need it
+        ends[n] = frozenset[Node]().union(*(({r} if r.op.kind in ALONE else ends[r]) for r in read_by[n]))
     keep: set[Node] = set()
     size: dict[Node, frozenset[Node]] = {}
     inputs: dict[Node, frozenset[Node]] = {}
     for n in order:
-        if n.op.kind is Kind.CALL:
+        if n.op.kind in ALONE:
             size[n], inputs[n] = frozenset(), frozenset()
             continue
         size[n] = frozenset((n,)).union(*(size[s] for s in n.src if s not in keep))
@@ -75,7 +77,7 @@ def _cheaper(order: list[Node]) -> set[Node]:
 
 
 def _memory(n: Node) -> bool:
-    return n.op.name == "leaf" or n.op.kind is Kind.CALL
+    return n.op.name == "leaf" or n.op.kind in ALONE
 
 
 class Walker:
@@ -102,9 +104,11 @@ class Walker:
         return best
 
     def _candidates(self, n: Node, stored: set[Node]) -> list[Space]:
-        """The rows folded somewhere below n, nearest first; free elements last. A fold has only its own."""
+        """The rows folded somewhere below n, nearest first; free elements last. A fold or scan has only its own."""
         if n.op.kind is Kind.REDUCE:
             return [row_of(n, self.lanes)]
+        if n.op.kind is Kind.SCAN:
+            return [scan_of(n)]
         found: dict[Space, None] = {}
         pending, seen = [n], {n}
         for m in pending:
@@ -119,7 +123,7 @@ class Walker:
 
     def at(self, n: Node, space: Space) -> Index | None:
         """Where in n the element (g, r) of the space lies."""
-        key = (n.shape, space, carried(n, space))
+        key = (n.shape, space, carried(n, space), n.attrs if n.op.kind is Kind.SCAN else None)
         if key not in self._positions:
             found = position(n, space)
             self._positions[key] = found and tuple(map(self.simple, found))
@@ -151,6 +155,8 @@ class Walker:
         return misfits, aligned
 
     def _fits(self, m: Node, at: Index, space: Space, own: bool) -> bool:
+        if space.scan:
+            return False
         if carried(m, space):
             return own and at == self.at(m, space)
         wanted = row_of(m, self.lanes)

@@ -6,21 +6,23 @@ broadcasts of an operand become strides: no copy.
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 
 from flame.ir import dtype as dt
 from flame.ir.graph import toposort
-from flame.ir.library import MatmulSpec, View
-from flame.ir.node import Index, Node, apply, cast, const, var
+from flame.ir.library import MatmulSpec, SortSpec, View
+from flame.ir.node import Index, Node, apply, cast, const, reshape, var
 from flame.ir.op import Kind
 from flame.ir.ops.movement import flatten
 from flame.ir.target import Target
 from flame.passes.simplify import Scalars, simplify, terms
 
 Routine = Callable[[Node, Target, Scalars], Node | None]
+Fits = Callable[[View, tuple[int, ...]], bool]
 
 
-def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
-    """The memory to read for `n`: the deepest value that its movements read as strides for a product, or `n` itself.
+def operand(n: Node, simple: Scalars, fits: Fits = View.readable) -> tuple[Node, View]:
+    """The memory to read for `n`: the deepest value that its movements read as strides that fit, or `n` itself.
 
     Each value on the way down is tried: one that must be copied for one product serves all that read it.
     """
@@ -34,7 +36,7 @@ def operand(n: Node, simple: Scalars) -> tuple[Node, View]:
             break
         base, at = source, tuple(map(simple, at))
         view = strided(at, axes, base.shape, simple)
-        if view is not None and view.readable(n.shape):
+        if view is not None and fits(view, n.shape):
             best = base, view
     return best
 
@@ -66,7 +68,19 @@ def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
     return apply("call", a, b, routine="matmul", spec=spec, of=node.shape, as_=node.dtype)
 
 
-ROUTINES: dict[str, Routine] = {"matmul": matmul}
+def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
+    """Rows side by side are sorted where they lie; another axis is turned into rows, and back."""
+    (a,), axis, rank = node.src, node["axis"], len(node.shape)
+    order = (*(i for i in range(rank) if i != axis), axis)
+    turned = apply("permute", a, order=order)
+    memory, _ = operand(turned, simple, lambda view, shape: view == View.of(shape))
+    n = node.shape[axis]
+    spec = SortSpec(a.dtype.name, prod(node.shape) // n, n, node["descending"])
+    found = apply("call", memory, routine="argsort", spec=spec, of=(spec.rows, n), as_=node.dtype)
+    return apply("permute", reshape(found, turned.shape), order=tuple(order.index(i) for i in range(rank)))
+
+
+ROUTINES: dict[str, Routine] = {"matmul": matmul, "argsort": argsort}
 
 
 def libraries(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:

@@ -101,7 +101,7 @@ class _Merging:
 
     def _join(self, n: Node, group: Group, space: Space, i: int) -> Space | None:
         """The space of the group with n in it, or None if n does not belong there."""
-        if group.space is None or len(group.results) >= MOST:
+        if group.space is None or group.space.scan or space.scan or len(group.results) >= MOST:
             return None
         if len(self.inputs[i] | self.reads[n]) > WIDEST or len(self.content[i] | self.inner[n]) > LARGEST:
             return None

@@ -1,4 +1,4 @@
-"""Library routines on the CPU: NumPy's BLAS, on raw memory, shared among FLAME's own threads.
+"""Library routines on the CPU: NumPy's BLAS and its sorting, on raw memory, shared among FLAME's own threads.
 
 OpenBLAS's threads spin while they wait, and take the cores that FLAME's kernels need between two products: with both on
 two cores a training step took twice as long on a quiet machine, eight times on a busy one. So BLAS gets one thread.
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from flame.ir.dtype import by_name
-from flame.ir.library import MatmulSpec, View
+from flame.ir.library import MatmulSpec, SortSpec, View, order
 
 Routine = Callable[..., None]
 SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
+SORTED_FROM = 1 << 14  # elements
 
 
 def bind(spec: MatmulSpec, threads: int = 1) -> list[Routine]:
@@ -89,4 +90,23 @@ class one_thread:  # noqa: N801  reads as a statement: with one_thread():
             found[1](self.before)
 
 
-ROUTINES: dict[str, Callable[[MatmulSpec, int], list[Routine]]] = {"matmul": bind}
+def bind_sort(spec: SortSpec, threads: int = 1) -> list[Routine]:
+    """The order of rows as `run(out, a)` on addresses, one for each thread."""
+    parts = min(threads, spec.rows) if spec.rows * spec.n >= SORTED_FROM else 1
+    edges = [spec.rows * i // parts for i in range(parts + 1)]
+    return [_sorted(spec, begin, end) for begin, end in pairwise(edges)]
+
+
+def _sorted(spec: SortSpec, begin: int, end: int) -> Routine:
+    """The order of a range of the rows."""
+    dtype, positions, shape = by_name(spec.dtype).numpy, np.dtype(np.int64), (end - begin, spec.n)
+    whole, start = View.of(shape), begin * spec.n
+
+    def run(out: int, x: int) -> None:
+        rows = array(x + start * dtype.itemsize, dtype, shape, whole)
+        array(out + start * positions.itemsize, positions, shape, whole)[...] = order(rows, 1, spec.descending)
+
+    return run
+
+
+ROUTINES: dict[str, Callable[..., list[Routine]]] = {"matmul": bind, "argsort": bind_sort}

@@ -4,6 +4,18 @@ To add an operator, add one `define(...)` to the file of its family. The functio
 both code printers, the numpy oracle, the gradient check and the fusion rules all read this table.
 """
 
-from flame.ir.ops import call, contract, convolution, elementwise, index, leaf, movement, reduce, window
+from flame.ir.ops import call, contract, convolution, elementwise, index, leaf, movement, reduce, scan, sort, window
 
-__all__ = ["call", "contract", "convolution", "elementwise", "index", "leaf", "movement", "reduce", "window"]
+__all__ = [
+    "call",
+    "contract",
+    "convolution",
+    "elementwise",
+    "index",
+    "leaf",
+    "movement",
+    "reduce",
+    "scan",
+    "sort",
+    "window",
+]

@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from flame.ir import dtype as dt
 from flame.ir import rules
 from flame.ir.dtype import DType
+from flame.ir.library import widened
 from flame.ir.node import Node, apply, cast, expand, like, reshape
 from flame.ir.op import Grads, Kind, Op, define
 from flame.ir.ops.elementwise import only
@@ -23,9 +25,51 @@ def spread(g: Node, y: Node, a: Node) -> Node:
     return expand(reshape(g, kept), a.shape)
 
 
+def neighbour(a: Node, axis: int, forward: bool, fill: float) -> Node:
+    """At each place the next (or, without `forward`, the previous) element along an axis; `fill` beyond the end."""
+    if not a.shape[axis]:
+        return a
+    ones, zeros = (1,) * len(a.shape), (0,) * len(a.shape)
+    start = tuple(int(forward) if x == axis else 0 for x in range(len(a.shape)))
+    stop = tuple(n - int(not forward) if x == axis else n for x, n in enumerate(a.shape))
+    kept = apply("slice", a, start=start, stop=stop, step=ones)
+    edge = tuple(int(x == axis) for x in range(len(a.shape)))
+    low, high = (zeros, edge) if forward else (edge, zeros)
+    return apply("pad", kept, low=low, high=high, step=ones, fill=fill)
+
+
+def before(a: Node, y: Node, fill: float) -> Node:
+    """What the scan `y` met one step earlier."""
+    return neighbour(a, y["axis"], y["reverse"], fill)
+
+
+def after(a: Node, y: Node, fill: float) -> Node:
+    """What the scan `y` meets one step later."""
+    return neighbour(a, y["axis"], not y["reverse"], fill)
+
+
 def sum_numpy(a: Any, axes: tuple[int, ...]) -> Any:
-    wide = a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind not in "iu" else a
+    wide = widened(a)
     return np.sum(wide, axes, dtype=wide.dtype).astype(a.dtype)
+
+
+def product_numpy(a: Any, axes: tuple[int, ...]) -> Any:
+    wide = widened(a)
+    return np.prod(wide, axes, dtype=wide.dtype).astype(a.dtype)
+
+
+def product_grad(g: Node, y: Node, a: Node) -> Grads:
+    """The product of all other elements, as that of those before and that of those behind: exact where some are 0."""
+    axes: tuple[int, ...] = y["axes"]
+    kept = [i for i in range(len(a.shape)) if i not in axes]
+    order = (*kept, *axes)
+    turned = apply("permute", a, order=order)
+    line = reshape(turned, (*(a.shape[i] for i in kept), prod(a.shape[i] for i in axes)))
+    at = len(kept)
+    front, behind = (apply("cumprod", line, axis=at, reverse=r) for r in (False, True))
+    others = before(front, front, 1) * before(behind, behind, 1)
+    back = apply("permute", reshape(others, turned.shape), order=tuple(order.index(i) for i in range(len(order))))
+    return (spread(g, y, a) * back,)
 
 
 def extreme_grad(beats: str, sign: int) -> Callable[..., Grads]:
@@ -73,6 +117,15 @@ def reduction(name: str, combine: str, identity: Any, numpy: Any, grad: Any, doc
 
 reduction(
     "sum", "add", lambda d: 0, sum_numpy, lambda g, y, a: (spread(g, y, a),), "Sum over axes.", dtype=rules.numeric
+)
+reduction(
+    "prod",
+    "mul",
+    lambda d: 1,
+    product_numpy,
+    product_grad,
+    "Product over axes; half precisions are multiplied in float32.",
+    dtype=rules.numeric,
 )
 reduction(
     "max",

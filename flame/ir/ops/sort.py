@@ -1,0 +1,51 @@
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# The entries of a table are lambdas, which cannot say their types.
+"""Sorting: the order of elements as positions. What is sorted, selected or ranked gathers at them."""
+
+from flame.ir import rules
+from flame.ir.library import order
+from flame.ir.node import Node, apply, cast, expand, reshape
+from flame.ir.op import Kind, define
+from flame.ir.ops.elementwise import only
+
+
+def precedes(a: Node, b: Node) -> Node:
+    """a < b, where nan is the largest."""
+    less = apply("lt", a, b)
+    if not a.dtype.is_float:
+        return less
+    number = apply("logical_not", apply("isnan", a))
+    return apply("logical_or", less, apply("isnan", b) & number)
+
+
+def argsort_by_counting(node: Node) -> Node:
+    """An element's rank is how many come before it; the position of rank k is where the rank is k. O(n^2)."""
+    (a,) = node.src
+    axis, shape, n = node["axis"], node.shape, node.shape[node["axis"]]
+    square = (*shape[:axis], n, n, *shape[axis + 1 :])
+    here = expand(reshape(a, (*shape[:axis], n, 1, *shape[axis + 1 :])), square)
+    there = expand(reshape(a, (*shape[:axis], 1, n, *shape[axis + 1 :])), square)
+    first, second = (there, here) if not node["descending"] else (here, there)
+    level = apply("logical_not", apply("logical_or", precedes(here, there), precedes(there, here)))
+    line = apply("iota", n=n)
+    rows = expand(reshape(line, (n, 1, *(1,) * (len(shape) - axis - 1))), square)
+    columns = expand(reshape(line, (1, n, *(1,) * (len(shape) - axis - 1))), square)
+    before = apply("logical_or", precedes(first, second), level & apply("lt", columns, rows))
+    rank = apply("sum", cast(before, line.dtype), axes=(axis + 1,))
+    holds = apply("eq", expand(reshape(rank, (*shape[:axis], 1, n, *shape[axis + 1 :])), square), rows)
+    return apply("sum", only(holds, columns), axes=(axis + 1,))
+
+
+define(
+    "argsort",
+    Kind.CONTRACT,
+    shape=rules.scanned,
+    dtype=rules.positions,
+    numpy=order,
+    grad=lambda g, y, a: (None,),
+    decompose=argsort_by_counting,
+    examples=tuple({"axis": axis, "descending": down} for axis in (0, 1) for down in (False, True)),
+    public=False,
+    doc="Positions in the order of the elements along one axis; equal ones keep theirs, nan is the largest.",
+)
