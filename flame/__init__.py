@@ -32,12 +32,14 @@ from flame.ops.diagonal import *
 from flame.ops.elementwise import *
 from flame.ops.elementwise import TABLE as _TABLE
 from flame.ops.index import *
+from flame.ops.interchange import *
 from flame.ops.join import *
 from flame.ops.layout import *
 from flame.ops.pad import *
 from flame.ops.part import *
 from flame.ops.place import *
 from flame.ops.product import *
+from flame.ops.python import *
 from flame.ops.random import *
 from flame.ops.reduce import *
 from flame.ops.shape import *

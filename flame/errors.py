@@ -29,6 +29,10 @@ class FreedError(FlameError, RuntimeError):
     """A value was used after its memory was freed or donated to another."""
 
 
+class ExportError(FlameError, BufferError):
+    """Memory cannot be given to another library, or taken from it, as asked."""
+
+
 class OutOfMemoryError(FlameError, MemoryError):
     """The pool has no memory left; the message says who holds what."""
 

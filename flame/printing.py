@@ -5,8 +5,9 @@ A dimension is cut to its edges where the whole has more elements than `threshol
 """
 
 import contextlib
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from typing import Any
@@ -89,6 +90,24 @@ def edges(array: np.ndarray) -> np.ndarray:
             n = array.shape[axis]
             array = np.take(array, [*range(ends), *range(n - ends, n)], axis)
     return array
+
+
+def pieces(shape: Shape, dtype: np.dtype, read: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """What `edges` gives, of elements that `read(start, count)` fetches from their row-major order."""
+    cut = kept(shape)
+    if not any(ends is not None for ends in cut):
+        return read(0, prod(shape)).reshape(shape)
+    last = max(axis for axis, ends in enumerate(cut) if ends is not None)
+    ends, tail = cut[last] or 0, prod(shape[last + 1 :])
+    outer = [[*range(e), *range(n - e, n)] if e is not None else list(range(n)) for n, e in zip(shape[:last], cut)]
+    found = [np.empty(0, dtype)]
+    for place in itertools.product(*outer):
+        row = 0
+        for i, n in zip(place, shape, strict=False):
+            row = row * n + i
+        start, stop = row * shape[last] * tail, (row + 1) * shape[last] * tail
+        found += [read(start, ends * tail), read(stop - ends * tail, ends * tail)]
+    return np.concatenate(found).reshape(*map(len, outer), 2 * ends, *shape[last + 1 :])
 
 
 def describe(shown: np.ndarray, shape: Shape, notes: Sequence[str], prefix: str = "tensor(") -> str:

@@ -2,12 +2,11 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from math import prod
 from typing import TYPE_CHECKING, Any, Self, Union
 
 import numpy as np
 
-from flame import printing, recording, values
+from flame import recording, values
 from flame.config import config
 from flame.errors import DeviceError, DTypeError, GradError, ShapeError
 from flame.handles import Handles, Owners
@@ -21,6 +20,7 @@ from flame.ir.node import Node, apply
 from flame.ir.origins import note, origins, user_line
 from flame.passes.grad import ones, pullback
 from flame.passes.retain import frontier
+from flame.reading import Readable
 from flame.runtime import devices
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Device
@@ -42,7 +42,7 @@ else:
     Methods = object
 
 
-class Tensor(Methods):
+class Tensor(Readable, Methods):
     """An n-dimensional array whose value is computed when it is read.
 
     A Tensor is a value: methods return new ones, and in-place methods rebind this handle without changing any other.
@@ -50,7 +50,6 @@ class Tensor(Methods):
     """
 
     __slots__ = ("__weakref__", "_grad", "_requires", "_spent", "_watchers", "device", "is_leaf", "node")
-    __array_priority__ = 1000  # a NumPy array on the left leaves the operation to us
 
     node: Node
     device: Device
@@ -69,38 +68,6 @@ class Tensor(Methods):
             _watch()
         if requires_grad and is_leaf:
             _trainable[node] = self
-
-    # --- what it is ---------------------------------------------------------------------------------------------------
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.node.shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.node.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self.node.shape)
-
-    def dim(self) -> int:
-        """How many dimensions the tensor has."""
-        return self.ndim
-
-    def numel(self) -> int:
-        """How many elements the tensor has."""
-        return prod(self.shape)
-
-    def is_floating_point(self) -> bool:
-        """True for float16, bfloat16, float32 and float64."""
-        return self.dtype.is_float
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise ShapeError("len() of a 0-d tensor; it has no dimension to count, use .numel()")
-        return self.shape[0]
-
-    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
     @property
     def grad(self) -> "Tensor | None":
@@ -148,61 +115,6 @@ class Tensor(Methods):
         """Compute the value now, if it is pending; returns this tensor."""
         realize(self)
         return self
-
-    def numpy(self) -> np.ndarray:
-        """The value as a NumPy array of its own; bfloat16 as ml_dtypes.bfloat16."""
-        self.realize()
-        found = values.get(self.node)
-        if not isinstance(found, Buffer):
-            return np.asarray(found, self.dtype.numpy)
-        out = np.empty(self.shape, self.dtype.numpy)
-        if out.nbytes:
-            self.device.download(found, out)
-        return out
-
-    def item(self) -> Any:
-        """The one element as a Python number; raises ShapeError where there are none or several."""
-        if self.numel() != 1:
-            raise ShapeError(f"item() needs one element, this tensor has shape {self.shape}; index or reduce it first")
-        return self.numpy().reshape(()).item()
-
-    def tolist(self) -> Any:
-        """The value as nested Python lists of numbers."""
-        return self.numpy().tolist()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self.numpy()
-        return found if dtype is None else found.astype(dtype)
-
-    def __bool__(self) -> bool:
-        if self.numel() != 1:
-            raise ShapeError(f"the truth of a tensor of shape {self.shape} is ambiguous; use .any() or .all()")
-        return bool(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.is_float:
-            raise TypeError(f"a {self.dtype} tensor cannot be an index; cast it with .long()")
-        return int(self.item())
-
-    def __repr__(self) -> str:
-        shape, kind = self.shape, self.dtype
-        plain = (dt.float32, dt.int64, dt.boolean) if self.numel() else (dt.float32,)
-        notes = [f"device={self.device.name!r}"] * (self.device.name != "cpu")
-        notes += [f"size={shape}"] * (printing.summarized(shape) or (not self.numel() and len(shape) != 1))
-        notes += [f"dtype={kind!r}"] * (kind not in plain)
-        if self.requires_grad:
-            known = self.is_leaf or self._spent  # a graph that backward() went through has no function to name
-            notes.append("requires_grad=True" if known else f"grad_fn=<{self.node.op.name}>")
-        return printing.describe(printing.edges(self.numpy()), shape, notes)
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if not self.shape else object.__format__(self, spec)
 
     # --- gradients; flame/autograd installs the rest ------------------------------------------------------------------
     def _spend(self, line: str) -> None:
@@ -273,13 +185,26 @@ def from_array(array: Any, device: Device | None = None, requires_grad: bool = F
     where = device or devices.default()
     kind = dt.of_numpy(array.dtype)
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    node = nd.leaf(nd.fresh(), tuple(contiguous.shape), kind)
     buffer = where.pool.buffer(contiguous.nbytes, user_line())
     if contiguous.nbytes:
         where.upload(contiguous, buffer)
+    return from_memory(buffer, contiguous.shape, kind, where, requires_grad)
+
+
+def from_memory(
+    buffer: Buffer, shape: tuple[int, ...], dtype: DType, device: Device, requires_grad: bool = False
+) -> Tensor:
+    """A leaf tensor whose value lies in a buffer, row-major."""
+    node = nd.leaf(nd.fresh(), tuple(shape), dtype)
     values.put(node, buffer)
     note(node)
-    return Tensor(node, where, requires_grad)
+    return Tensor(node, device, requires_grad)
+
+
+def memory(tensor: Tensor) -> Buffer:
+    """The buffer with a tensor's value, computed if need be."""
+    found = values.get(tensor.realize().node)
+    return found if isinstance(found, Buffer) else memory(from_array(tensor.numpy(), tensor.device))
 
 
 def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:

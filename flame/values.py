@@ -124,7 +124,7 @@ def prepare(
     targets = (*wanted, *kept)
     places = {n: i for i, n in enumerate(order)}
     wished = set(donate)
-    donors = frozenset(i for i, n in enumerate(inputs) if n in wished and _holders.get(id(get(n))) == 1)
+    donors = frozenset(i for i, (n, v) in enumerate(zip(inputs, values, strict=True)) if n in wished and _free(v))
     watched = config.validate or bool(config.show)
     full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse, watched)
     ready = _ready.get(full)
@@ -142,6 +142,11 @@ def _known_or_computable(order: Sequence[Node]) -> None:
                 f"this value depends on {n!r}, one example inside vmap, which has no value while its function is "
                 "traced: compute with where() instead of reading it, and return it instead of keeping it"
             )
+
+
+def _free(value: Value) -> bool:
+    """True for memory that only one node has and nobody outside sees."""
+    return isinstance(value, Buffer) and _holders.get(id(value)) == 1 and not value.lent
 
 
 def _checked(n: Node) -> Value:

@@ -53,12 +53,13 @@ HOUSE = {
     "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
     "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text
+    "reading": Room(GROUND | {"ir", "runtime", "values", "printing"}, frozenset({"numpy"})),  # what a tensor shows
     "recording": Room(),
     "batching": Room(GROUND | {"ir"}),
     "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
     # the front door, and the functions on tensors in families
     "tensor": Room(
-        GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "printing", "recording"}, ARRAYS
+        GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "reading", "recording"}, ARRAYS
     ),
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
     "func": Room(frozenset({"autograd"})),

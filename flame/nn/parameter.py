@@ -3,7 +3,7 @@
 from typing import Any
 
 from flame.ir.dtype import DType, float32
-from flame.ops.create import as_tensor, empty
+from flame.ops.create import empty, tensor
 from flame.recording import no_grad
 from flame.tensor import Tensor
 
@@ -21,7 +21,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        value = as_tensor(data).detach()
+        value = (data if isinstance(data, Tensor) else tensor(data)).detach()
         super().__init__(value.node, value.device)
         if requires_grad:
             self.requires_grad_()

@@ -1,7 +1,7 @@
 """Tensors from data and from nothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import index
 from typing import Any
 
@@ -21,11 +21,9 @@ from flame.tensor import Tensor, from_array, new
 
 __all__ = [
     "arange",
-    "as_tensor",
     "empty",
     "empty_like",
     "eye",
-    "from_numpy",
     "full",
     "full_like",
     "get_default_dtype",
@@ -73,27 +71,34 @@ def tensor(data: Any, *, dtype: DType | None = None, device: Where = None, requi
 
 
 def _listed(data: Any, dtype: DType | None) -> np.ndarray:
-    """Python numbers as an array in FLAME's default dtypes; tensors among them are read."""
+    """Python numbers as an array in FLAME's default dtypes; tensors and arrays among them are read, and keep theirs."""
+    data = list(data) if isinstance(data, Iterator) else data
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    own = isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "__array__")
     try:
-        array = np.asarray(_read(data))
+        array = np.asarray(_read(data, own))
     except (ValueError, OverflowError) as problem:
         raise DTypeError(f"tensor: the nested lists are ragged ({problem}); make all rows equally long") from None
-    if array.dtype.kind not in "biuf" or array.dtype == np.uint64:
+    if (array.dtype.kind not in "biuf" and array.dtype != dt.bfloat16.numpy) or array.dtype == np.uint64:
         raise DTypeError(f"tensor: cannot make numbers of {data!r}; give numbers, lists of numbers or NumPy arrays")
     if dtype is not None and dtype.category == dt.INT and array.dtype.kind in "iu" and array.size:
         info = np.iinfo(dtype.numpy)  # PyTorch lets negative numbers wrap into unsigned ones
         least = info.min or -info.max
         if int(array.min()) < least or int(array.max()) > info.max:
             raise DTypeError(f"tensor: {dtype} holds {info.min} to {info.max}; {data!r} goes beyond")
-    made_of_python = array.dtype == np.float64
+    made_of_python = array.dtype == np.float64 and not own
     return array.astype(dt.default().numpy) if made_of_python and dtype is None else array
 
 
-def _read(data: Any) -> Any:
-    """Nested lists with every tensor in them as an array."""
+def _read(data: Any, own: bool) -> Any:
+    """Nested lists with every tensor as an array; beside such, Python's floats have the default dtype."""
     if isinstance(data, Tensor):
         return data.numpy()
-    return [_read(x) for x in data] if isinstance(data, (list, tuple)) else data
+    if isinstance(data, float) and own:
+        return dt.default().numpy.type(data)
+    return [_read(x, own) for x in data] if isinstance(data, (list, tuple)) else data
 
 
 def _where(device: Where) -> Device:
@@ -102,16 +107,6 @@ def _where(device: Where) -> Device:
 
 def _leaf(made: Tensor, requires_grad: bool) -> Tensor:
     return made.requires_grad_() if requires_grad else made
-
-
-def as_tensor(data: Any, dtype: DType | None = None, device: Where = None) -> Tensor:
-    """`data` itself where it is a fitting tensor, else a new one."""
-    return data.to(dtype=dtype, device=device) if isinstance(data, Tensor) else tensor(data, dtype=dtype, device=device)
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor with a copy of a NumPy array."""
-    return from_array(array)
 
 
 def full(

@@ -31,6 +31,19 @@ class Device(ABC):
         self._lock = threading.Lock()
         self.compile_seconds = 0.0  # spent waiting for kernels: compiled, or read from the disk cache
 
+    @property
+    def type(self) -> str:
+        """ "cpu" or "cuda"."""
+        return self.target.name
+
+    @property
+    def index(self) -> int | None:
+        """Which of the GPUs; None for the CPU."""
+        return None
+
+    def __str__(self) -> str:
+        return self.name
+
     def __repr__(self) -> str:
         return f"flame.device({self.name!r})"
 
@@ -72,6 +85,18 @@ class Device(ABC):
     @abstractmethod
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         """Copy a contiguous host array into a buffer."""
+
+    @abstractmethod
+    def duplicate(self, address: int, buffer: Buffer) -> None:
+        """Copy memory at an address of this device into a buffer, in the order of its work."""
+
+    def array(self, buffer: Buffer, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        """The buffer as a host array, which nobody may write to."""
+        out = np.empty(shape, dtype.numpy)
+        if out.nbytes:
+            self.download(buffer, out)
+        out.flags.writeable = False
+        return out
 
     def download(self, buffer: Buffer, array: np.ndarray) -> None:
         """Copy a buffer into a contiguous host array, and wait for it."""

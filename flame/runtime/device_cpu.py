@@ -92,11 +92,33 @@ class CPUDevice(Device):
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         ctypes.memmove(buffer.address, array.ctypes.data, array.nbytes)
 
+    def duplicate(self, address: int, buffer: Buffer) -> None:
+        ctypes.memmove(buffer.address, address, buffer.nbytes)
+
+    def array(self, buffer: Buffer, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+        """The buffer's own memory: the array keeps it alive, and while it lives nothing is written there."""
+        if not buffer.nbytes:
+            return super().array(buffer, shape, dtype)
+        return np.asarray(_Window(buffer)).view(dtype.numpy).reshape(shape)
+
     def download_from(self, address: int, array: np.ndarray) -> None:
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
 
     def synchronize(self) -> None:
         pass
+
+
+class _Window:
+    """The bytes of a buffer for NumPy, read-only."""
+
+    def __init__(self, buffer: Buffer):
+        self.lease = buffer.lend()
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": (buffer.nbytes,),
+            "typestr": "|u1",
+            "data": (buffer.address, True),
+        }
 
 
 def _wait(others: "list[Future[Any]]") -> None:

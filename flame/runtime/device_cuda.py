@@ -42,6 +42,10 @@ class CUDADevice(Device):
         self.pool = Pool(self._allocate, self._release, self.name, self._fill)
         self.stream = cuda.Stream()
 
+    @property
+    def index(self) -> int:
+        return self.number
+
     def _allocate(self, nbytes: int) -> int:
         cuda.use(self.number)
         return cuda.allocate(nbytes)
@@ -90,6 +94,10 @@ class CUDADevice(Device):
         cuda.use(self.number)
         cuda.copy_in(buffer.address, array.ctypes.data, array.nbytes, self.stream)
         self.stream.synchronize()  # the array may be gone before the copy has read it
+
+    def duplicate(self, address: int, buffer: Buffer) -> None:
+        cuda.use(self.number)
+        cuda.copy(buffer.address, address, buffer.nbytes, self.stream)
 
     def download_from(self, address: int, array: np.ndarray) -> None:
         cuda.use(self.number)
