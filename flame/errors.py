@@ -17,6 +17,10 @@ class IndexingError(FlameError, IndexError):
     """A dimension or an index lies outside its range."""
 
 
+class DivisionError(FlameError, ZeroDivisionError):
+    """Integers were divided by the number 0."""
+
+
 class GradError(FlameError, RuntimeError):
     """A gradient was asked for that does not exist."""
 

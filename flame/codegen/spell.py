@@ -1,7 +1,9 @@
 """Scalars to text: what is read twice, or nested too deeply, gets a name; neighbouring loads become one access."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flame.ir.dtype import DType
@@ -45,7 +47,7 @@ class Speller:
 
     def count_reads(self, values: Iterable[Node]) -> None:
         roots = list(values)
-        self.reads = Counter(m for n in toposort(roots) for m in n.src)
+        self.reads = Counter(n.src[k] for n in toposort(roots) for k in read_by(n))
         self.reads.update(roots)
 
     def depends(self, n: Node) -> int:
@@ -166,6 +168,16 @@ class Speller:
         if not own:
             return guard
         return f"{own[0]} & {guard}" if guard else own[0]
+
+
+def read_by(n: Node) -> Iterable[int]:
+    """The operands as often as the text of the operator names them: what it names twice is computed once."""
+    return range(len(n.src)) if n.op.scalar is None else named_by(n.op.scalar)
+
+
+@lru_cache(1024)
+def named_by(scalar: str) -> tuple[int, ...]:
+    return tuple(int(k) for k in re.findall(r"{(\d)}", scalar))
 
 
 def typed(dtype: DType, text: str) -> str:

@@ -148,6 +148,30 @@ def floating(*dtypes: DType, **_: Any) -> DType:
     return dtypes[0]
 
 
+def full_precision(*dtypes: DType, **_: Any) -> DType:
+    """Of what kernels hold in registers of the same width."""
+    if floating(*dtypes).size < 4:
+        raise DTypeError(f"needs float32 or float64, got {dtypes[0].name}; cast it first, e.g. .float()")
+    return dtypes[0]
+
+
+def bits(*dtypes: DType, **_: Any) -> DType:
+    if keep(*dtypes).is_float:
+        raise DTypeError(f"needs integers or bool, got {dtypes[0].name}; cast it first, e.g. .long()")
+    return dtypes[0]
+
+
+def whole(*dtypes: DType, **_: Any) -> DType:
+    if bits(*dtypes) is dt.boolean:
+        raise DTypeError("needs integers, got bool; cast it first, e.g. .int()")
+    return dtypes[0]
+
+
+def float_truth(*dtypes: DType, **_: Any) -> DType:
+    floating(*dtypes)
+    return dt.boolean
+
+
 def numeric(*dtypes: DType, **_: Any) -> DType:
     if keep(*dtypes) is dt.boolean:
         raise DTypeError("needs numbers, got bool; cast it first, or use a logical operator")

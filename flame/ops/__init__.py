@@ -2,12 +2,16 @@
 
 from flame.ops import (
     activation,
+    compare,
     create,
     diagonal,
+    dtypes,
     elementwise,
     index,
     join,
     layout,
+    math,
+    operators,
     pad,
     part,
     place,
@@ -20,12 +24,16 @@ from flame.ops import (
 
 __all__ = [
     "activation",
+    "compare",
     "create",
     "diagonal",
+    "dtypes",
     "elementwise",
     "index",
     "join",
     "layout",
+    "math",
+    "operators",
     "pad",
     "part",
     "place",

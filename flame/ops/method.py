@@ -61,6 +61,21 @@ def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Te
     return [g.node if isinstance(g, Tensor) else constant(g, dtype) for g in given], device, dtype, tensors
 
 
+def element(name: str, number: Any, dtype: DType) -> Any:
+    """A Python number as an element of a dtype: integers truncate it; DTypeError for what they cannot hold."""
+    if not isinstance(number, NUMBERS):
+        raise DTypeError(
+            f"{name}: {number!r} of type {type(number).__name__} is no number; give a bool, an int or a float"
+        )
+    if dtype.category != dt.INT:
+        return bool(number) if dtype is dt.boolean else float(number)
+    most = int(np.iinfo(dtype.numpy).max)
+    least = int(np.iinfo(dtype.numpy).min) or -most  # unsigned ones count from the end, as in PyTorch
+    if number != number or not least <= number <= most:
+        raise DTypeError(f"{name}: {number} is no {dtype}; cast the tensor first, e.g. x.float()")
+    return int(number)
+
+
 def constant(number: Any, dtype: DType) -> Node:
     """A Python number in a dtype; integers wrap around and floats overflow to infinity, as PyTorch's."""
     if number:  # 0.0 and -0.0 are equal keys
@@ -77,12 +92,15 @@ def _constant(kind: type, number: Any, dtype: DType) -> Node:
         return nd.const(number, dtype)
 
 
-def meet(nodes: Sequence[Node], dtype: DType | None) -> list[Node]:
-    """The nodes cast to one dtype and broadcast to one shape."""
+def meet(nodes: Sequence[Node], dtype: DType | None, name: str) -> list[Node]:
+    """The nodes cast to one dtype and broadcast to one shape, for the operation `name`."""
     shape = nodes[0].shape
     for n in nodes[1:]:
         if n.shape != shape:
-            shape = nd.broadcast_shapes(shape, n.shape)
+            try:
+                shape = nd.broadcast_shapes(shape, n.shape)
+            except ShapeError as error:
+                raise ShapeError(f"{name}: {error}") from None
     return [nd.expand(n if dtype is None else nd.cast(n, dtype), shape) for n in nodes]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from flame.errors import DTypeError
 from flame.ir.dtype import DType
 from flame.ir.node import apply, fresh
-from flame.ops import diagonal as _diagonal  # noqa: F401  installs tril and triu
+from flame.ops import compare, diagonal, math  # noqa: F401  what they install is changed in place here
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
 from flame.runtime import devices
@@ -27,9 +27,26 @@ def _in_place(name: str) -> None:
     method(change)
 
 
-for _name in ("add", "sub", "mul", "div", "clamp", "masked_fill", "neg", "exp", "sqrt", "relu", "tril", "triu"):
+ELEMENTWISE = (
+    "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "arccos", "arccosh", "arcsin", "arcsinh",
+    "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift",
+    "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
+    "clip", "copysign", "cos", "cosh", "deg2rad", "digamma", "div", "divide", "eq", "erf", "erfc", "erfinv", "exp",
+    "exp2", "expm1", "fix", "float_power", "floor", "floor_divide", "fmod", "frac", "gcd", "ge", "greater",
+    "greater_equal", "gt", "heaviside", "hypot", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma",
+    "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt",
+    "masked_fill", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "nextafter", "not_equal", "pow",
+    "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh",
+    "sqrt", "square", "sub", "subtract", "tan", "tanh", "true_divide", "trunc", "xlogy",
+)  # fmt: skip
+SIGNS = {
+    "add": "iadd", "sub": "isub", "mul": "imul", "div": "itruediv", "floor_divide": "ifloordiv", "remainder": "imod",
+    "pow": "ipow", "bitwise_and": "iand", "bitwise_or": "ior", "bitwise_xor": "ixor", "bitwise_left_shift": "ilshift",
+    "bitwise_right_shift": "irshift",
+}  # fmt: skip
+for _name in (*ELEMENTWISE, "tril", "triu"):
     _in_place(_name)
-for _name, _sign in (("add", "iadd"), ("sub", "isub"), ("mul", "imul"), ("div", "itruediv")):
+for _name, _sign in SIGNS.items():
     setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))
 
 
@@ -59,11 +76,16 @@ def device(name: "str | Device") -> Device:
 
 
 @method
-def to(self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+def to(
+    self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, non_blocking: bool = False,
+    copy: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
     """The tensor in another dtype, on another device, or both: `x.to("cuda")`, `x.to(flame.bfloat16)`, `x.to(other)`.
 
     Moving to another device computes the tensor and starts a graph of its own: no gradient flows back over it.
+    `non_blocking` and `memory_format` say nothing here; with `copy` the result is another handle in any case.
     """
+    flags: list[bool] = []
     for a in args:
         if isinstance(a, DType):
             dtype = a
@@ -71,11 +93,25 @@ def to(self: Tensor, *args: Any, dtype: DType | None = None, device: Any = None)
             dtype, device = a.dtype, a.device
         elif isinstance(a, (str, Device)):
             device = a
-        else:
+        elif isinstance(a, bool):
+            flags.append(a)  # non_blocking, then copy
+        elif a is not None:
             raise DTypeError(f"to: {a!r} is neither a dtype, a device nor a tensor")
     out = self if dtype is None else to_dtype(self, dtype)
     where = out.device if device is None else devices.get(device) if isinstance(device, str) else device
-    return out if where is out.device else from_array(out.numpy(), where, self.requires_grad and self.is_leaf)
+    if where is not out.device:
+        return from_array(out.numpy(), where, self.requires_grad and self.is_leaf)
+    return clone(out) if out is self and (copy or flags[1:] == [True]) else out
+
+
+@method
+def type(self: Tensor, dtype: DType | None = None, non_blocking: bool = False) -> Any:
+    """The same values in another dtype; without one, the name of the tensor's own, such as "flame.float32"."""
+    if dtype is None:
+        return repr(self.dtype)
+    if not isinstance(dtype, DType):
+        raise DTypeError(f"type: {dtype!r} is no dtype of FLAME; choose one such as flame.float32")
+    return to_dtype(self, dtype)
 
 
 @method

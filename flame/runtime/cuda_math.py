@@ -125,8 +125,11 @@ UNARY = {  # name: float32, float64
 }
 UNARY |= {  # lg2.approx loses everything near 1, sin.approx far from 0, tanh.approx has 11 bits: libdevice
     name: (device(f"__nv_{name}f"), device(f"__nv_{name}"))
-    for name in ("log", "log2", "log1p", "expm1", "tanh", "erf", "sin", "cos", "floor", "ceil", "trunc")
-}
+    for name in (
+        "log", "log2", "log10", "log1p", "expm1", "tanh", "erf", "erfc", "erfinv", "lgamma", "sin", "cos", "tan",
+        "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "trunc",
+    )
+}  # fmt: skip
 UNARY["round"] = (device("__nv_rintf"), device("__nv_rint"))
 
 
@@ -177,9 +180,26 @@ def absolute(b, kind, x):
     return b.select(b.icmp_signed("<", x, zero), b.sub(zero, x), x)
 
 
-def power(b, kind, x, y):
-    """x ** y of floats."""
-    return library(b, "__nv_powf" if x.type == F32 else "__nv_pow", x, y)
+def of_library(name: str):
+    """A function of two floats of libdevice."""
+    return lambda b, kind, x, y: library(b, f"__nv_{name}f" if x.type == F32 else f"__nv_{name}", x, y)
+
+
+def sign(b, kind, x):
+    """1, 0 or -1; 0 of nan."""
+    zero, one = constant(x.type, 0), constant(x.type, 1)
+    if x.type in FLOATS:
+        down = b.select(b.fcmp_ordered("<", x, zero), constant(x.type, -1), zero)
+        return b.select(b.fcmp_ordered(">", x, zero), one, down)
+    if x.type == I1 or not kind.signed:
+        return b.select(b.icmp_unsigned("!=", x, zero), one, zero)
+    return b.select(b.icmp_signed(">", x, zero), one, b.ashr(x, constant(x.type, x.type.width - 1)))
+
+
+def signbit(b, kind, x):
+    """Whether the sign of a float is minus, that of a zero or nan too."""
+    bits = b.bitcast(x, I32 if x.type == F32 else I64)
+    return b.icmp_signed("<", bits, constant(bits.type, 0))
 
 
 def isnan(b, kind, x):
@@ -206,6 +226,50 @@ def _divide(b, kind, x, y):
 def trunc_divide(b, kind, x, y):
     """The integer quotient rounded towards zero; 0 by zero."""
     return _divide(b, kind, x, y)[0]
+
+
+def fmod(b, kind, x, y):
+    """The remainder of division towards zero, with the sign of x; integers by zero give 0."""
+    return of_library("fmod")(b, kind, x, y) if x.type in FLOATS else _divide(b, kind, x, y)[1]
+
+
+def gcd(b, kind, x, y):
+    """Euclid's algorithm on sizes: the one loop of this prelude."""
+    before, test, turn, after = b.block, *(b.append_basic_block(f"gcd.{part}") for part in ("test", "turn", "after"))
+    zero = constant(x.type, 0)
+    start = [absolute(b, kind, v) for v in (x, y)]
+    b.branch(test)
+    b.position_at_end(test)
+    large, small = b.phi(x.type), b.phi(x.type)
+    b.cbranch(b.icmp_unsigned("!=", small, zero), turn, after)
+    b.position_at_end(turn)
+    rest = b.urem(large, small)  # the size of the least integer is right as an unsigned one
+    b.branch(test)
+    for phi, first, next_one in ((large, start[0], small), (small, start[1], rest)):
+        phi.add_incoming(first, before)
+        phi.add_incoming(next_one, turn)
+    b.position_at_end(after)
+    return large
+
+
+def _in_width(b, x, count):
+    """Whether a shift by `count` keeps bits, and the count made safe."""
+    inside = b.icmp_unsigned("<", count, constant(x.type, x.type.width))
+    return inside, b.select(inside, count, constant(x.type, 0))
+
+
+def shift_left(b, kind, x, count):
+    """x * 2**count; 0 for a count out of range."""
+    inside, safe = _in_width(b, x, count)
+    return b.select(inside, b.shl(x, safe), constant(x.type, 0))
+
+
+def shift_right(b, kind, x, count):
+    """x / 2**count rounded down; for a count out of range only the sign is left."""
+    inside, safe = _in_width(b, x, count)
+    if not kind.signed:
+        return b.select(inside, b.lshr(x, safe), constant(x.type, 0))
+    return b.ashr(x, b.select(inside, safe, constant(x.type, x.type.width - 1)))
 
 
 def _floor_divide(b, kind, x, y):
@@ -319,10 +383,17 @@ RULES |= {
     "select": select_rule,
     "absolute": by_operands(absolute),
     "isnan": by_operands(isnan, types.boolean),
-    "power": by_operands(power),
+    "sign": by_operands(sign),
+    "signbit": by_operands(signbit, types.boolean),
+    "power": by_operands(of_library("pow")),
+    "fmod": by_operands(fmod),
+    "gcd": by_operands(gcd),
+    "shift_left": by_operands(shift_left),
+    "shift_right": by_operands(shift_right),
     "floordiv": by_operands(floordiv),
     "modulo": by_operands(modulo),
     "trunc_divide": by_operands(trunc_divide),
     "maximum": by_operands(lambda b, kind, x, y: extreme(b, "maximum", x, y, getattr(kind, "signed", False))),
     "minimum": by_operands(lambda b, kind, x, y: extreme(b, "minimum", x, y, getattr(kind, "signed", False))),
 }
+RULES |= {name: by_operands(of_library(name)) for name in ("atan2", "hypot", "copysign", "nextafter")}

@@ -176,6 +176,12 @@ def exp(x: Value) -> Value:
     return _scale(tail + 1.0, n)
 
 
+def half_exp(x: Value) -> Value:
+    """e^x / 2, which is finite a little longer; for x >= 0."""
+    n, tail = _exp_reduced(clamp(x, 0.0, 89.5), LOG2E, LN2_HIGH, LN2_LOW)
+    return _scale(tail + 1.0, n - 1)
+
+
 def exp2(x: Value) -> Value:
     """2^x."""
     n, tail = _exp_reduced(clamp(x, -151.0, 128.5), 1.0, 1.0, 0.0)
@@ -235,6 +241,16 @@ def log2(x: Value) -> Value:
     e, f, tail = _log_reduced(x)
     small = fma(tail, LOG2E - 1.0, f * (LOG2E - 1.0))
     return _log_special(x, small + tail + f + e)
+
+
+LG2_HIGH, LG2_LOW = 0.30078125, 0.00024874566370919  # log10(2): its product with an exponent is exact
+
+
+def log10(x: Value) -> Value:
+    """The logarithm to base ten."""
+    e, f, tail = _log_reduced(x)
+    low = fma(tail, 1.0 / log(10.0), e * LG2_LOW)
+    return _log_special(x, fma(e, LG2_HIGH, fma(f, 1.0 / log(10.0), low)))
 
 
 def log1p(x: Value) -> Value:
@@ -308,17 +324,23 @@ def _reduce_huge(x: Value) -> Value:
     return x.is_("<", 0.0).where(-turns, turns) * (2.0 * pi)
 
 
-def _sine(x: Value, quarters: int) -> Value:
-    """sin(x + quarters * pi/2); the argument is reduced in float64."""
+def sine_and_cosine(x: Value) -> tuple[Value, Value, Value]:
+    """(sin(r), cos(r), n) where x = n pi/2 + r, |r| <= pi/4; the argument is reduced in float64."""
     wide = (absolute(x).is_("<", HUGE)).where(x.to(F64, "fpext"), _reduce_huge(x))
     shifted = fma(wide, 2.0 / pi, ROUND64)
     n = shifted - ROUND64
     r = (-n).call("llvm.fma", n.const(HALF_PI_HIGH), wide)
     r = (-n).call("llvm.fma", n.const(HALF_PI_LOW), r).to(F32, "fptrunc")
-    quarter = shifted.to(I64, "bitcast").to(I32, "trunc") + quarters
     square = r * r
     odd = fma(square * r, polynomial(square, SIN), r)
     even = fma(square * square, polynomial(square, COS), fma(square, -0.5, 1.0))
+    return odd, even, shifted.to(I64, "bitcast").to(I32, "trunc")
+
+
+def _sine(x: Value, quarters: int) -> Value:
+    """sin(x + quarters * pi/2)."""
+    odd, even, quarter = sine_and_cosine(x)
+    quarter = quarter + quarters
     result = (quarter & 1).is_("==", 0).where(odd, even)
     result = (result.to(I32, "bitcast") ^ ((quarter & 2) << 30)).to(F32, "bitcast")
     return absolute(x).is_("<", inf).where(result, nan)
@@ -334,8 +356,8 @@ def cos(x: Value) -> Value:
     return _sine(x, 1)
 
 
-FLOAT32 = {"exp": exp, "exp2": exp2, "expm1": expm1, "log": log_, "log2": log2, "log1p": log1p, "tanh": tanh,
-           "sigmoid": sigmoid, "erf": erf, "sin": sin, "cos": cos}  # fmt: skip
+FLOAT32 = {"exp": exp, "exp2": exp2, "expm1": expm1, "log": log_, "log2": log2, "log10": log10, "log1p": log1p,
+           "tanh": tanh, "sigmoid": sigmoid, "erf": erf, "sin": sin, "cos": cos}  # fmt: skip
 
 
 def sigmoid64(x: Value) -> Value:

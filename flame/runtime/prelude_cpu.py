@@ -14,7 +14,7 @@ from numba import boolean, float32, float64, int8, int16, int32, int64, types, u
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from flame.runtime import math_cpu
+from flame.runtime import circular_cpu, math_cpu
 from flame.runtime.math_cpu import ACCESS_GROUP, F32, F64, I1, I32, I64, KEEP, Value
 
 I8, I16, HALF = ir.IntType(8), ir.IntType(16), ir.HalfType()
@@ -190,8 +190,11 @@ def _unary(name: str, emit64: Callable[[Value], Value], emit32: Callable[[Value]
     return _generic(name, 1, emit, accept=types.Float)
 
 
+FLOAT32 = math_cpu.FLOAT32 | circular_cpu.FLOAT32
+
+
 def _of_library(name: str):
-    return _unary(name, lambda x: x.library(name), math_cpu.FLOAT32[name])
+    return _unary(name, lambda x: x.library(name), FLOAT32.get(name))
 
 
 def _of_llvm(name: str, intrinsic_name: str):
@@ -201,6 +204,11 @@ def _of_llvm(name: str, intrinsic_name: str):
 exp, exp2, expm1, log, log2, log1p, tanh, erf, sin, cos = map(
     _of_library, ("exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "erf", "sin", "cos")
 )
+tan, asin, acos, atan, sinh, cosh, asinh, acosh, atanh, erfc, log10, lgamma = map(
+    _of_library,
+    ("tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erfc", "log10", "lgamma"),
+)
+erfinv = _unary("erfinv", circular_cpu.erfinv64, circular_cpu.erfinv)
 sigmoid = _unary("sigmoid", math_cpu.sigmoid64, math_cpu.sigmoid)
 sqrt = _of_llvm("sqrt", "llvm.sqrt")
 rsqrt = _unary("rsqrt", lambda x: x.const(1.0) / x.call("llvm.sqrt"))
@@ -208,7 +216,20 @@ floor, ceil = _of_llvm("floor", "llvm.floor"), _of_llvm("ceil", "llvm.ceil")
 round, trunc = _of_llvm("round", "llvm.roundeven"), _of_llvm("trunc", "llvm.trunc")
 isnan = _generic("isnan", 1, lambda kind, x: Value(x.builder, x.builder.fcmp_unordered("uno", x.value, x.value)),
                  accept=types.Float, result=boolean)  # fmt: skip
-power = _generic("power", 2, lambda kind, x, y: x.library("pow", y), accept=types.Float)
+
+
+def _binary(name: str, emit64: Callable[[Value, Value], Value], emit32: Callable[[Value, Value], Value] | None = None):
+    def emit(kind, x: Value, y: Value) -> Value:
+        return (emit32 or emit64)(x, y) if kind is float32 else emit64(x, y)
+
+    return _generic(name, 2, emit, accept=types.Float)
+
+
+power = _binary("power", lambda x, y: x.library("pow", y))
+atan2 = _binary("atan2", lambda y, x: y.library("atan2", x), circular_cpu.atan2)
+hypot = _binary("hypot", lambda x, y: x.library("hypot", y), circular_cpu.hypot)
+copysign = _binary("copysign", math_cpu.copysign)
+nextafter = _binary("nextafter", lambda x, y: x.library("nextafter", y))
 
 
 def _absolute(kind, x: Value) -> Value:
@@ -217,7 +238,22 @@ def _absolute(kind, x: Value) -> Value:
     return x.is_("<", 0).where(x.const(0) - x, x) if _signed(kind) and kind is not boolean else x
 
 
+def _sign(kind, x: Value) -> Value:
+    """0 of nan."""
+    if not x.is_integer:
+        return x.is_(">", 0.0).where(x.const(1.0), x.is_("<", 0.0).where(x.const(-1.0), 0.0))
+    if not _signed(kind) or kind is boolean:
+        return Value(x.builder, x.builder.icmp_unsigned("!=", x.value, x.const(0).value)).where(x.const(1), 0)
+    return x.is_(">", 0).where(x.const(1), x.arithmetic_shift(x.type.width - 1))
+
+
+def _signbit(kind, x: Value) -> Value:
+    return x.to(I32 if kind is float32 else I64, "bitcast").is_("<", 0)
+
+
 absolute = _generic("absolute", 1, _absolute)
+sign = _generic("sign", 1, _sign)
+signbit = _generic("signbit", 1, _signbit, accept=types.Float, result=boolean)
 
 
 # Division: Python's and numpy's meaning; an integer divided by zero gives 0.
@@ -276,6 +312,49 @@ def _trunc_divide(kind, x: Value, y: Value) -> Value:
     return nonzero.where(quotient, 0)
 
 
+def _fmod(kind, x: Value, y: Value) -> Value:
+    if not x.is_integer:
+        return Value(x.builder, x.builder.frem(x.value, y.value, flags=KEEP))
+    _, remainder, nonzero = _quotient(kind, x, y)
+    return nonzero.where(remainder, 0)
+
+
+def _gcd(kind, x: Value, y: Value) -> Value:
+    """Euclid's algorithm on sizes: the one loop of this prelude, which LLVM does not vectorise."""
+    b = x.builder
+    before, test, turn, after = b.block, *(b.append_basic_block(f"gcd.{part}") for part in ("test", "turn", "after"))
+    first = [_absolute(kind, v).value for v in (x, y)]
+    b.branch(test)
+    b.position_at_end(test)
+    large, small = b.phi(x.type), b.phi(x.type)
+    b.cbranch(b.icmp_unsigned("!=", small, x.const(0).value), turn, after)
+    b.position_at_end(turn)
+    rest = b.urem(large, small)  # the size of the least integer is right as an unsigned one
+    b.branch(test)
+    for phi, start, following in ((large, first[0], small), (small, first[1], rest)):
+        phi.add_incoming(start, before)
+        phi.add_incoming(following, turn)
+    b.position_at_end(after)
+    return Value(b, large)
+
+
+def _shift(name: str):
+    """A shift by a count; one out of range leaves 0, or the sign where a signed number moves down."""
+
+    def emit(kind, x: Value, count: Value) -> Value:
+        b = x.builder
+        inside = Value(b, b.icmp_unsigned("<", count.value, count.const(x.type.width).value))
+        if name == "shift_right" and _signed(kind):
+            return Value(b, b.ashr(x.value, inside.where(count, x.type.width - 1).value))
+        safe = inside.where(count, 0)
+        return inside.where(x << safe if name == "shift_left" else x >> safe, 0)
+
+    return _generic(name, 2, emit, accept=types.Integer)
+
+
+fmod = _generic("fmod", 2, _fmod)
+gcd = _generic("gcd", 2, _gcd, accept=types.Integer)
+shift_left, shift_right = _shift("shift_left"), _shift("shift_right")
 floordiv = _generic("floordiv", 2, _floordiv)
 modulo = _generic("modulo", 2, _modulo)
 trunc_divide = _generic("trunc_divide", 2, _trunc_divide, accept=types.Integer)

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from flame.errors import ValidationError
+from flame.ir import special
 from flame.runtime.numpy_memory import Buffer, Lanes, load, store
 
 CHUNK = 1 << 20  # lanes that run at once: more blocks than fit run in turns
@@ -122,10 +123,13 @@ def quiet(function):
 
 
 exp, exp2, log, log2, log1p, expm1 = map(quiet, (np.exp, np.exp2, np.log, np.log2, np.log1p, np.expm1))
-sqrt, tanh, sin, cos = map(quiet, (np.sqrt, np.tanh, np.sin, np.cos))
+sqrt, tanh, sin, cos, tan, log10 = map(quiet, (np.sqrt, np.tanh, np.sin, np.cos, np.tan, np.log10))
+asin, acos, atan, sinh, cosh = map(quiet, (np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh))
+asinh, acosh, atanh = map(quiet, (np.arcsinh, np.arccosh, np.arctanh))
+atan2, hypot, fmod, copysign, nextafter = map(quiet, (np.arctan2, np.hypot, np.fmod, np.copysign, np.nextafter))
 floor, ceil, round, trunc = map(quiet, (np.floor, np.ceil, np.rint, np.trunc))
 absolute, maximum, minimum, power, isnan = map(quiet, (np.absolute, np.maximum, np.minimum, np.power, np.isnan))
-logical_not, select = np.logical_not, np.where
+logical_not, select, signbit = np.logical_not, np.where, np.signbit
 
 
 @quiet
@@ -141,28 +145,21 @@ def sigmoid(x):
     return one / (one + np.exp(-x))
 
 
-def erf(x):
-    """The error function, computed in float64."""
-    from math import erf
+def _of_special(name: str):
+    """A function that numpy lacks, of scalars too."""
+    function = getattr(special, name)
 
-    x = np.asarray(x)
-    return np.vectorize(erf, otypes=[np.float64])(x.astype(np.float64)).astype(x.dtype)[()]
+    @quiet
+    @functools.wraps(function)
+    def apply(*values):
+        return function(*np.broadcast_arrays(*values))[()]
 
-
-@quiet
-def _trunc_parts(x, y):
-    """Truncated quotient of integers, 0 by zero."""
-    x, y = np.broadcast_arrays(x, y)
-    safe = np.where(y == 0, np.ones_like(y), y)
-    quotient = np.floor_divide(x, safe)
-    remainder = x - quotient * safe
-    up = (remainder != 0) & ((x < 0) != (safe < 0))
-    return np.where(y == 0, np.zeros_like(x), quotient + up.astype(x.dtype))
+    return apply
 
 
-def trunc_divide(x, y):
-    """The integer quotient rounded towards zero; 0 by zero."""
-    return _trunc_parts(x, y)[()]
+erf, erfc, erfinv, lgamma, sign, trunc_divide, shift_left, shift_right, gcd = map(
+    _of_special, ("erf", "erfc", "erfinv", "lgamma", "sign", "trunc_divide", "shift_left", "shift_right", "gcd")
+)
 
 
 @quiet

@@ -30,8 +30,22 @@ UNARY = (
     "round",
     "trunc",
     "absolute",
+    "log10",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "erfc",
+    "erfinv",
+    "lgamma",
+    "sign",
 )
-BINARY = ("maximum", "minimum", "power", "floordiv", "modulo")
+BINARY = ("maximum", "minimum", "power", "floordiv", "modulo", "fmod", "atan2", "hypot", "copysign", "nextafter")
 SHAPES = ("1", "2", "8", "32", "64", "96", "256", "1024", "4x2", "8x4", "2x16", "64x4", "32x32", "16x64", "32x3")
 OWN = {"n", "for", "in", "range"}
 

@@ -6,6 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from flame.ir import special
 from flame.ir.philox import philox as philox_reference
 from flame.runtime import cpu_compile
 from tests.runtime.cpu_kernel import elementwise, load, run, source
@@ -41,6 +42,10 @@ FUNCTIONS = {
     "log1p": (np.log1p, 2.0), "tanh": (np.tanh, 3.0), "erf": (np.vectorize(math.erf), 2.0), "sqrt": (np.sqrt, 0.51),
     "rsqrt": (lambda x: 1 / np.sqrt(x), 2.0), "floor": (np.floor, 0.0), "ceil": (np.ceil, 0.0), "round": (np.rint, 0.0),
     "trunc": (np.trunc, 0.0), "absolute": (np.abs, 0.0), "sin": (np.sin, 2.0), "cos": (np.cos, 2.0),
+    "log10": (np.log10, 2.5), "tan": (np.tan, 4.0), "asin": (np.arcsin, 2.5), "acos": (np.arccos, 2.5),
+    "atan": (np.arctan, 3.0), "sinh": (np.sinh, 2.5), "cosh": (np.cosh, 2.5), "asinh": (np.arcsinh, 3.5),
+    "acosh": (np.arccosh, 3.5), "atanh": (np.arctanh, 3.5), "erfc": (special.erfc, 6.0),
+    "erfinv": (special.erfinv, 4.0), "lgamma": (special.lgamma, 10.0),
     "sigmoid": (lambda x: np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x))), 3.0),
 }  # fmt: skip
 
@@ -68,7 +73,10 @@ def test_float64_functions(name):
     got = run(elementwise(f"{name}(x0)", [name], ["float64"], "float64"), [x, np.empty_like(x)])
     with np.errstate(all="ignore"):
         want = reference(x)
-    assert ulps(got, want).max() <= 4.0
+    if name == "lgamma":  # Python's own cancels beside the zeros at 1 and 2
+        np.testing.assert_allclose(got, want, rtol=1e-14, atol=1e-14)
+    else:
+        assert ulps(got, want).max() <= 4.0
 
 
 @pytest.mark.parametrize("name", ["sin", "cos"])

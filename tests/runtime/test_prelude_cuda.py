@@ -109,6 +109,8 @@ def test_gathers_in_a_loop():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_function_of_floats_compiles(dtype, cc):
     for function in UNARY:
+        if (function, dtype) == ("lgamma", "float64"):  # libdevice keeps it as a function, which saves registers
+            continue
         compiled(f"i0 = thread()\nstore1_{dtype}(a1, i0, {function}(load1_{dtype}(a0, i0)))", cc=cc)
     for function in BINARY:
         body = f"i0 = thread()\nv0 = load1_{dtype}(a0, i0)\nstore1_{dtype}(a1, i0, {function}(v0, {dtype}(2.0)))"
@@ -124,13 +126,16 @@ def test_float32_functions_use_the_hardware():
     assert "div.full" in divided and "div.approx" not in divided
 
 
+WHOLE = ("maximum", "minimum", "floordiv", "modulo", "trunc_divide", "fmod", "gcd", "shift_left", "shift_right")
+
+
 @pytest.mark.parametrize("dtype", [*INTEGERS, "bool"])
 def test_every_function_of_integers_compiles(dtype):
     for cc in CAPABILITIES:
         lines = [f"i0 = thread()\nv0 = load1_{dtype}(a0, i0)\nv1 = load1_{dtype}(a0, i0 + 1)"]
-        for k, function in enumerate(("maximum", "minimum", "floordiv", "modulo", "trunc_divide")):
+        for k, function in enumerate(WHOLE[: None if dtype != "bool" else 5]):
             lines.append(f"store1_{dtype}(a1, i0 + {k}, {function}(v0, v1))")
-        lines.append(f"store1_{dtype}(a1, i0, absolute(select(v0 == v1, v0, v1)))")
+        lines.append(f"store1_{dtype}(a1, i0, sign(absolute(select(v0 == v1, v0, v1))))")
         compiled("\n".join(lines), cc=cc)
 
 

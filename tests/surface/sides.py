@@ -118,6 +118,7 @@ def wide(t: Any) -> np.ndarray:
     """The numbers of either side; half precisions widened."""
     if isinstance(t, torch.Tensor):
         t = t.detach().resolve_neg()
+        t = torch.zeros_like(t) if t._is_zerotensor() else t
         return (t.double() if t.is_floating_point() else t).numpy()
     found = t.numpy()
     return found.astype(np.float64) if t.is_floating_point() else found

@@ -4,15 +4,31 @@ To add an operator, add one `define(...)` to the file of its family. The functio
 both code printers, the numpy oracle, the gradient check and the fusion rules all read this table.
 """
 
-from flame.ir.ops import call, contract, convolution, elementwise, index, leaf, movement, reduce, scan, sort, window
+from flame.ir.ops import (
+    bitwise,
+    call,
+    contract,
+    convolution,
+    elementwise,
+    index,
+    leaf,
+    math,
+    movement,
+    reduce,
+    scan,
+    sort,
+    window,
+)
 
 __all__ = [
+    "bitwise",
     "call",
     "contract",
     "convolution",
     "elementwise",
     "index",
     "leaf",
+    "math",
     "movement",
     "reduce",
     "scan",

@@ -3,14 +3,13 @@
 # The entries of a table are lambdas, which cannot say their types.
 """Elementwise operators: out[i] = f(a[i], b[i], ...)."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from flame.ir import dtype as dt
-from flame.ir import rules
+from flame.ir import rules, special
 from flame.ir.node import Node, apply, cast, like, where
 from flame.ir.op import Grads, Kind, Op, define
 from flame.ir.philox import philox
@@ -80,6 +79,24 @@ elementwise(
     doc="What floor division leaves; it has the sign of the divisor.",
 )
 elementwise(
+    "fmod",
+    "fmod({0}, {1})",
+    np.fmod,
+    lambda g, y, a, b: (g, -(g * apply("trunc", a / b))),
+    dtype=rules.numeric,
+    domain=(0.5, 2),
+    doc="What division rounded towards 0 leaves; it has the sign of the dividend.",
+)
+elementwise(
+    "trunc_divide",
+    "trunc_divide({0}, {1})",
+    special.trunc_divide,
+    nothing,
+    dtype=rules.whole,
+    public=False,
+    doc="Quotient of integers, rounded towards 0; 0 by 0.",
+)
+elementwise(
     "pow",
     "power({0}, {1})",
     np.power,
@@ -125,36 +142,32 @@ elementwise(
 )
 
 
-def smooth(name: str, numpy: Callable[..., Any], grad: Callable[..., Any], doc: str, **more: Any) -> None:
-    """An operator of one float; `grad(g, y, a)` is one Node."""
-    rule = lambda g, y, a: (grad(g, y, a),)  # noqa: E731  a table reads better in one line
-    elementwise(name, f"{name}({{0}})", numpy, rule, dtype=rules.floating, doc=doc, **more)
-
-
-smooth("exp", np.exp, lambda g, y, a: g * y, "e to the power of x.")
-smooth("exp2", np.exp2, lambda g, y, a: g * y * math.log(2), "2 to the power of x.")
-smooth("expm1", np.expm1, lambda g, y, a: g * (y + 1), "exp(x) - 1, exact for small x.")
-smooth("log", np.log, lambda g, y, a: g / a, "Natural logarithm.", domain=(0.5, 2))
-smooth("log2", np.log2, lambda g, y, a: g / (a * math.log(2)), "Logarithm to base 2.", domain=(0.5, 2))
-smooth("log1p", np.log1p, lambda g, y, a: g / (a + 1), "log(1 + x), exact for small x.", domain=(-0.5, 2))
-smooth("sqrt", np.sqrt, lambda g, y, a: g / (y + y), "Square root.", domain=(0.5, 2))
-smooth("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y, a: g * y * y * y * -0.5, "1 / sqrt(x).", domain=(0.5, 2))
-smooth("tanh", np.tanh, lambda g, y, a: g * (like(y, 1) - y * y), "Hyperbolic tangent.")
-smooth("sigmoid", lambda a: 1 / (1 + np.exp(-a)), lambda g, y, a: g * y * (like(y, 1) - y), "1 / (1 + exp(-x)).")
-smooth(
-    "erf",
-    lambda a: np.vectorize(math.erf, [np.float64])(a).astype(a.dtype),
-    lambda g, y, a: g * apply("exp", -(a * a)) * (2 / math.sqrt(math.pi)),
-    "Error function.",
-)
-smooth("sin", np.sin, lambda g, y, a: g * apply("cos", a), "Sine of x in radians.")
-smooth("cos", np.cos, lambda g, y, a: -(g * apply("sin", a)), "Cosine of x in radians.")
 elementwise(
     "abs",
     "absolute({0})",
     np.abs,
     lambda g, y, a: (where(a > 0, g, where(a < 0, -g, like(g, 0))),),
     doc="Absolute value.",
+)
+elementwise("sign", "sign({0})", special.sign, level, doc="1, 0 or -1; 0 of nan.")
+elementwise(
+    "signbit", "signbit({0})", np.signbit, nothing, dtype=rules.float_truth, doc="True where the sign is minus."
+)
+elementwise(
+    "copysign",
+    "copysign({0}, {1})",
+    np.copysign,
+    lambda g, y, a, b: (g * apply("sign", a) * apply("sign", y), like(g, 0)),
+    dtype=rules.floating,
+    doc="The size of the first with the sign of the second.",
+)
+elementwise(
+    "nextafter",
+    "nextafter({0}, {1})",
+    np.nextafter,
+    lambda g, y, a, b: (g, None),
+    dtype=rules.full_precision,
+    doc="The number next to the first in the direction of the second.",
 )
 for _name, _numpy, _doc in (
     ("floor", np.floor, "Largest whole number below."),

@@ -12,7 +12,8 @@ from flame.errors import FlameError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir.node import apply
 from flame.ir.ops.reduce import lowest
-from flame.ops.elementwise import sign, to_dtype, where
+from flame.ops.elementwise import to_dtype, where
+from flame.ops.math import sign
 from flame.ops.shape import padded
 from flame.ops.window import each, windows
 from flame.tensor import Tensor, new
