@@ -110,7 +110,8 @@ def _bins(x: Tensor, out: int) -> Tensor:
     n = x.shape[-1]
     first = new(apply("iota", n=out), x.device).unsqueeze(-1)
     place = new(apply("iota", n=n), x.device)
-    return (place >= first * n // out) & (place < ((first + 1) * n + (out - 1)) // out)
+    by = max(1, out)  # of no bins there is nothing to divide
+    return (place >= first * n // by) & (place < ((first + 1) * n + (out - 1)) // by)
 
 
 def _mean(name: str, rank: int, input: Tensor, output_size: Size) -> Tensor:
