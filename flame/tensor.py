@@ -342,6 +342,11 @@ def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
+def pending() -> set[Node]:
+    """The values that handles wait for, outside of what is built from now on."""
+    return {t.node for t in _live}
+
+
 def owned(nodes: Iterable[Node]) -> dict[Node, Tensor]:
     """The nodes among these whose gradient a handle waits for."""
     return {n: t for n in nodes if (t := _trainable.get(n)) is not None and t.requires_grad}

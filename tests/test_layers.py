@@ -63,6 +63,7 @@ HOUSE = {
     ),
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
     "func": Room(frozenset({"autograd"})),
+    "utils": Room(frozenset({"autograd"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with
     "random": Room(GROUND | DOOR | {"ops"}, ARRAYS),

@@ -352,7 +352,8 @@ class GradFn(NamedTuple):
     @property
     def next_functions(self) -> "tuple[tuple[GradFn, int], ...]":
         """The steps that follow, one for each operand."""
-        return tuple((GradFn(s), 0) for s in self.node.src)
+        call = None if self.node.held is None else self.node.held.call
+        return tuple((GradFn(s), 0) for s in (self.node.src if call is None else call.inputs))
 
     def __repr__(self) -> str:
         return f"<{self.name()}>"

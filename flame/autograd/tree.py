@@ -18,18 +18,17 @@ def leaves(value: Any) -> Iterator[Any]:
 
 def filled(value: Any, new: Iterable[Any]) -> Any:
     """The same nesting with other leaves, in the order of `leaves`."""
-    rest = iter(new)
+    return _fill(value, iter(new))
 
-    def fill(part: Any) -> Any:
-        if isinstance(part, tuple) and hasattr(part, "_fields"):
-            return type(part)(*map(fill, part))
-        if isinstance(part, (tuple, list)):
-            return type(part)(map(fill, part))
-        if isinstance(part, dict):
-            return {key: fill(inner) for key, inner in part.items()}
-        return next(rest)
 
-    return fill(value)
+def _fill(value: Any, rest: Iterator[Any]) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[_fill(part, rest) for part in value])
+    if isinstance(value, (tuple, list)):
+        return type(value)([_fill(part, rest) for part in value])
+    if isinstance(value, dict):
+        return {key: _fill(part, rest) for key, part in value.items()}
+    return next(rest)
 
 
 def spread(name: str, given: Any, value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from flame.ir import node as nd
 from flame.ir.graph import toposort
 from flame.ir.group import Group, Space, carried, fold_position, position
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
-from flame.ir.node import Index, Node, apply, cast, const, var
+from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
 from flame.ir.ops.movement import flatten
 from flame.ir.plan import Call, Launch, Plan, Slot, Step
@@ -35,7 +35,7 @@ def lower(roots: tuple[Node, ...], groups: list[Group], simple: Simple) -> tuple
     for g in groups:
         if g.space is None:
             (n,) = g.results
-            steps.append(Call(n["routine"], n["spec"], slot[n], tuple(slot[s] for s in n.src)))
+            steps.append(Call(n["routine"], n["spec"], slot[n], tuple(slot[memory(s)] for s in n.src)))
         else:
             kernel, reads = _Lowering(g, g.space, everything, simple).kernel()
             steps.append(Launch(kernel, tuple(slot[r] for r in (*reads, *g.results))))

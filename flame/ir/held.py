@@ -21,6 +21,7 @@ class Call(ABC):
 
     inputs: tuple[Node, ...]
     kind: int
+    opaque: bool = True  # False: the results' own graphs give the same gradients, at another price
 
     @abstractmethod
     def gradients(self, given: Mapping[int, Node]) -> Partial:
@@ -37,6 +38,10 @@ class Call(ABC):
     @abstractmethod
     def reads(self) -> tuple[Node, ...]:
         """What the gradients read beside the inputs and what arrives."""
+
+    def inside(self) -> tuple[Node, ...]:
+        """What the call computed, where making it anew means making that anew too."""
+        return ()
 
 
 class Held:

@@ -128,6 +128,13 @@ def hold(node: Node, held: "Held") -> Node:
     return node
 
 
+def memory(node: Node) -> Node:
+    """The value in whose memory a node lies."""
+    while node.op.alias:
+        node = node.src[0]
+    return node
+
+
 def fresh() -> int:
     """A number that no other node carries."""
     return next(_numbers)

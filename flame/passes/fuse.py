@@ -13,7 +13,7 @@ from math import prod
 
 from flame.ir.graph import readers, toposort
 from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of
-from flame.ir.node import Index, Node, var
+from flame.ir.node import Index, Node, memory, var
 from flame.ir.op import Kind
 from flame.ir.target import Target
 from flame.passes.merge import LARGEST, merge
@@ -48,7 +48,7 @@ def _must(roots: tuple[Node, ...], order: list[Node]) -> set[Node]:
         if n.op.name == "leaf" or n.op.kind is Kind.SCAN:
             keep.add(n)
         elif n.op.kind is Kind.CALL:
-            keep.update((n, *n.src))
+            keep.update((n, *map(memory, n.src)))
     return keep
 
 

@@ -28,17 +28,25 @@ def operand(n: Node, simple: Scalars, fits: Fits = View.readable) -> tuple[Node,
     """
     axes = tuple(var(f"i{a}", extent=size) if size != 1 else const(0) for a, size in enumerate(n.shape))
     best, base, at = (n, View.of(n.shape)), n, axes
+    late: list[Node] = []  # what says when the memory may be read stays before it
     while base.op.kind is Kind.MOVEMENT:
         assert base.op.index is not None
-        (source,) = base.src
+        source = base.src[0]
+        late += [base] if base.op.alias else []
         at, condition = base.op.index(at, source.shape, **dict(base.attrs))
         if condition is not None:
             break
         base, at = source, tuple(map(simple, at))
         view = strided(at, axes, base.shape, simple)
         if view is not None and fits(view, n.shape):
-            best = base, view
+            best = _late(base, late), view
     return best
+
+
+def _late(n: Node, late: list[Node]) -> Node:
+    for each in late:
+        n = apply(each.op, n, *each.src[1:], **dict(each.attrs))
+    return n
 
 
 def strided(at: Index, axes: Index, shape: tuple[int, ...], simple: Scalars) -> View | None:

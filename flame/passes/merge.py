@@ -1,5 +1,6 @@
 """Join results into groups: one kernel for results over one space that share inputs or read one another."""
 
+from collections.abc import Iterable
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -150,12 +151,24 @@ def _needed(made: list[Group], roots: tuple[Node, ...], reads: dict[Node, set[No
 
 
 def _sorted(made: list[Group], reads: dict[Node, set[Node]]) -> list[Group]:
-    """In an order in which each group finds what it reads; as early as its first result was met."""
+    """In an order in which each group finds what it reads, and little waits for long: the results that nobody reads
+    any more come as soon as what they need is there, so that a weight's gradient does not keep its layer's values
+    until all the others are computed.
+    """
     home = {n: i for i, g in enumerate(made) for n in g.results}
     needs = [{home[m] for n in g.results for m in _reached(n, g, reads) if m in home} - {i} for i, g in enumerate(made)]
-    out: list[Group] = []
-    done: set[int] = set()
-    stack = list(reversed(range(len(made))))
+    depth: dict[int, int] = {}
+    for i in _in_order(range(len(made)), needs):
+        depth[i] = 1 + max((depth[j] for j in needs[i]), default=0)
+    last = set(range(len(made))).difference(*needs)
+    return [made[i] for i in _in_order(sorted(last, key=lambda i: (depth[i], i)), needs)]
+
+
+def _in_order(goals: Iterable[int], needs: list[set[int]]) -> list[int]:
+    """The goals and all they need, each after what it needs; the goals one after the other."""
+    done: dict[int, None] = {}
+    stack = list(goals)
+    stack.reverse()
     while stack:
         i = stack[-1]
         waiting = [] if i in done else [j for j in needs[i] if j not in done]
@@ -163,10 +176,8 @@ def _sorted(made: list[Group], reads: dict[Node, set[Node]]) -> list[Group]:
             stack.extend(sorted(waiting, reverse=True))
             continue
         stack.pop()
-        if i not in done:
-            done.add(i)
-            out.append(made[i])
-    return out
+        done.setdefault(i)
+    return list(done)
 
 
 def _reached(n: Node, group: Group, reads: dict[Node, set[Node]]) -> set[Node]:

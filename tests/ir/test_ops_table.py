@@ -100,7 +100,7 @@ def test_gradients_and_their_gradients_are_differences(op: Op):
     check(graph, run_cpu(graph, values), values, 100, relative_to_all=True)
 
 
-@pytest.mark.parametrize("op", [o for o in TABLE if o.transparent], ids=str)
+@pytest.mark.parametrize("op", [o for o in TABLE if o.transparent and o.grad is not None], ids=str)
 def test_an_operator_that_only_differentiation_sees_passes_a_gradient_or_stops_it(op: Op):
     x = nd.leaf(0, (3,), dt.float64)
     y = apply(op, x, **attributes(op)[0])

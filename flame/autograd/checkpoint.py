@@ -1,0 +1,129 @@
+"""checkpoint: forget what a function computes on the way, and compute it again when gradients are asked for.
+
+The region of the graph between arguments and results is what its gradient is made of: made anew on arguments that are
+not there before the gradient of the results is (`after`), so that it is another value, computed late. The same random
+keys are read again, so the same numbers are drawn.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from flame.autograd.tree import filled, leaves
+from flame.errors import FlameError
+from flame.ir.held import Call, Held, Partial
+from flame.ir.node import Node, apply, fresh, hold
+from flame.passes.grad import pullback, sources_first
+from flame.passes.recompute import remade
+from flame.recording import is_grad_enabled
+from flame.tensor import Tensor, owned, pending
+
+
+class Region(Call):
+    """What a function computed: `results` from `inputs`, those in `late` as they are when the gradients come."""
+
+    kind = 0
+    opaque = False
+
+    def __init__(self, inputs: Sequence[Node], late: Iterable[Node], results: Sequence[Node]):
+        self.inputs, self.late, self.results = tuple(inputs), frozenset(late), tuple(results)
+
+    def __str__(self) -> str:
+        return "Checkpoint"
+
+    def _pulled(self, given: Mapping[int, Node], sketch: bool) -> Partial:
+        order = [g for g in given.values() if 0 not in g.shape]
+        known = {n: apply("after", n, *order, uid=fresh()) if n in self.late else n for n in self.inputs}
+        again = remade(self.results, known)
+        seeds: dict[Node, Node] = {}
+        for i, g in given.items():
+            seeds[again[i]] = seeds[again[i]] + g if again[i] in seeds else g
+        wanted = [known[n] for n in self.inputs]
+        return pullback(seeds, wanted, stop=wanted, sketch=sketch)
+
+    def gradients(self, given: Mapping[int, Node]) -> Partial:
+        return self._pulled(given, False)
+
+    def sketch(self, given: Mapping[int, Node]) -> Partial:
+        return self._pulled(given, True)
+
+    def moved(self, move: Callable[[Node], Node]) -> Call:
+        late = [move(n) for n in self.late]
+        return Region([move(n) for n in self.inputs], late, [move(n) for n in self.results])
+
+    def reads(self) -> tuple[Node, ...]:
+        return ()
+
+    def inside(self) -> tuple[Node, ...]:
+        return self.results
+
+
+def checkpoint(
+    function: Callable[..., Any],
+    *args: Any,
+    use_reentrant: bool | None = None,
+    preserve_rng_state: bool = True,
+    determinism_check: str = "default",
+    debug: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """`function(*args, **kwargs)`, whose inner values are not kept for gradients but computed again.
+
+    The function runs once: its graph is what is computed again, random numbers included, so the options of PyTorch's
+    checkpoint are accepted and change nothing. Its results may be several, and checkpoints may be nested.
+
+    >>> x = flame.tensor(2.0, requires_grad=True)
+    >>> flame.checkpoint(lambda t: t.exp().sin(), x).backward()
+    >>> round(x.grad.item(), 4)
+    3.3129
+    """
+    if not is_grad_enabled():
+        return function(*args, **kwargs)
+    given = {t.node for t in leaves((args, kwargs)) if isinstance(t, Tensor)}
+    outside = given | pending()
+    out = function(*args, **kwargs)
+    found = list(leaves(out))
+    which = [i for i, t in enumerate(found) if isinstance(t, Tensor) and t.requires_grad and t.node not in outside]
+    if not which:
+        return out
+    results = [found[i].node for i in which]
+    inputs, late = _frontier(results, given, outside)
+    call = Region(inputs, late, results)
+    for number, i in enumerate(which):
+        node = hold(apply("result", results[number], uid=fresh()), Held(call, number))
+        found[i] = Tensor(node, found[i].device, True, is_leaf=False)
+    return filled(out, found)
+
+
+def _frontier(results: Sequence[Node], given: set[Node], outside: set[Node]) -> tuple[list[Node], list[Node]]:
+    """What the region begins with: all that comes from outside, and which of it is computed again, late."""
+    order = [n for n in sources_first(results, outside) if isinstance(n, Node)]
+    begin = [n for n in order if n in outside or (not n.src and n.op.name == "leaf") or n in owned([n])]
+    late = [n for n in begin if n in given or (n in outside and n not in owned([n]))]
+    return begin, late
+
+
+def checkpoint_sequential(
+    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
+) -> Any:
+    """A sequence of functions in so many segments, each but the last under `checkpoint`.
+
+    `functions` is an nn.Sequential or a list. Raises FlameError where there are fewer functions than segments.
+    """
+    steps = list(functions.children()) if hasattr(functions, "children") else list(functions)
+    if not 1 <= segments <= len(steps):
+        raise FlameError(
+            f"checkpoint_sequential: {segments} segments of {len(steps)} functions; choose 1 to {len(steps)}"
+        )
+    size = len(steps) // segments
+
+    def run(part: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+        def together(x: Any) -> Any:
+            for step in part:
+                x = step(x)
+            return x
+
+        return together
+
+    for start in range(0, size * (segments - 1), size):
+        input = checkpoint(run(steps[start : start + size]), input)
+    return run(steps[size * (segments - 1) :])(input)

@@ -1,0 +1,5 @@
+"""torch.utils' names."""
+
+from flame.utils import checkpoint
+
+__all__ = ["checkpoint"]
