@@ -34,6 +34,7 @@ from flame.ops.diagonal import *
 from flame.ops.dtypes import *
 from flame.ops.elementwise import *
 from flame.ops.elementwise import TABLE as _TABLE
+from flame.ops.getitem import *
 from flame.ops.index import *
 from flame.ops.interchange import *
 from flame.ops.join import *
@@ -46,6 +47,8 @@ from flame.ops.product import *
 from flame.ops.python import *
 from flame.ops.random import *
 from flame.ops.reduce import *
+from flame.ops.scatter import *
+from flame.ops.search import *
 from flame.ops.shape import *
 from flame.printing import get_printoptions, printoptions, set_printoptions
 from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled

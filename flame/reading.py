@@ -80,7 +80,9 @@ class Readable:
         self.realize()
         found = values.get(self.node)  # pyright: ignore[reportArgumentType]
         if isinstance(found, Buffer):
-            return self.device.array(found, self.shape, self.dtype)
+            array = self.device.array(found, self.shape, self.dtype)
+            values.settle(self.device)
+            return array
         out = np.array(found, self.dtype.numpy)
         out.flags.writeable = False
         return out
@@ -147,7 +149,9 @@ class Readable:
                 self.device.download_from(found.address + start * self.dtype.size, part)
             return part
 
-        return printing.pieces(self.shape, self.dtype.numpy, read)
+        shown = printing.pieces(self.shape, self.dtype.numpy, read)
+        values.settle(self.device)
+        return shown
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if not self.shape else object.__format__(self, spec)

@@ -13,6 +13,7 @@ from flame.handles import Handles, Owners
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import ops as _ops  # noqa: F401  fills the operator table
+from flame.ir import spans
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
 from flame.ir.held import Call
@@ -188,7 +189,10 @@ def from_array(array: Any, device: Device | None = None, requires_grad: bool = F
     buffer = where.pool.buffer(contiguous.nbytes, user_line())
     if contiguous.nbytes:
         where.upload(contiguous, buffer)
-    return from_memory(buffer, contiguous.shape, kind, where, requires_grad)
+    made = from_memory(buffer, contiguous.shape, kind, where, requires_grad)
+    if kind.size >= 4 and not where.prompt and (known := spans.of_array(contiguous)):
+        spans.remember(made.node, known)  # it may say where to read: nobody need wait for the GPU to know how far
+    return made
 
 
 def from_memory(

@@ -11,11 +11,14 @@ from math import prod
 from typing import TypeVar
 from weakref import ReferenceType, ref
 
+import numpy as np
+
 from flame import compiler, stages
 from flame.config import config
-from flame.errors import FlameError, FreedError
+from flame.errors import FlameError, FreedError, IndexingError
+from flame.ir import spans
 from flame.ir.graph import fingerprint, substitute, toposort
-from flame.ir.node import Node, leaf
+from flame.ir.node import Node, apply, leaf
 from flame.ir.op import Kind
 from flame.ir.origins import origins
 from flame.passes.retain import retain
@@ -44,11 +47,39 @@ class Ready:
     donors: tuple[int, ...]  # inputs whose memory an output takes
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Positions that `name`, at the user's `line`, reads or writes: each must lie in [low, high]."""
+
+    index: Node
+    low: int
+    high: int
+    name: str
+    line: str
+
+    @property
+    def probes(self) -> tuple[Node, Node]:
+        """The smallest and the largest of them."""
+        axes = tuple(range(len(self.index.shape)))
+        least, most = (apply(op, self.index, axes=axes) if axes else self.index for op in ("min", "max"))
+        return least, most
+
+    def error(self, found: spans.Span) -> IndexingError:
+        wrong = found.low if found.low < self.low else found.high
+        return IndexingError(
+            f"{self.name}: index {wrong} is out of range; choose from [{self.low}, {self.high}] ({self.line})"
+        )
+
+
 Answer = TypeVar("Answer")
+Site = tuple[int, int]  # id of an index, and the size of the axis that it is for
 _values: dict[int, tuple["ReferenceType[Node]", Value | Donated]] = {}
 _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
 _kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
+_watched: dict[Site, tuple["ReferenceType[Node]", list[Watch]]] = {}  # positions that nobody has checked yet
+_late: dict[Device, list[tuple[Watch, list[Value]]]] = {}  # watches of which a GPU has not reported yet
+MOST_LATE = 256  # of those: then somebody must wait for the GPU
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
 
 
@@ -100,6 +131,55 @@ def count() -> int:
     return len(_values)
 
 
+def watch(index: Node, size: int, what: Watch) -> None:
+    """Check positions, once, when something is computed that reads or writes an axis of that size by that index."""
+    site = id(index), size
+    if site not in _watched:
+        _watched[site] = ref(index, lambda _, watched=_watched: watched.pop(site, None)), []
+    _watched[site][1].append(what)
+
+
+def _due(order: list[Node]) -> dict[Site, list[Watch]]:
+    """The watches of a graph whose positions are still unknown."""
+    found: dict[Site, list[Watch]] = {}
+    for n in order:
+        site = _site(n)
+        if site in _watched and n not in COMPUTED:
+            found[site] = _watched[site][1]
+    return found
+
+
+def _site(n: Node) -> Site | None:
+    """By which index a node reads or writes along an axis."""
+    if n.op.kind is Kind.GATHER:
+        return id(n.src[1]), n.src[0].shape[n["axis"]]
+    scatters = n.op.kind is Kind.CONTRACT and n.op.combine is not None
+    return (id(n.src[0]), n["size"]) if scatters else None
+
+
+def settle(device: Device) -> None:
+    """Raise IndexingError if work that a device has done met a position out of range; waits for the device."""
+    for watch, ends in _late.pop(device, []):
+        _report(watch, ends, device)
+
+
+def _report(what: Watch, ends: list[Value], device: Device) -> None:
+    """Raise IndexingError where the positions, of which the smallest and the largest are given, leave their range."""
+    low, high = (_number(value, what.index, device) for value in ends)
+    found = spans.Span(low, high, exact=True)
+    if not found.within(what.low, what.high):
+        raise what.error(found)
+    spans.remember(what.index, found)
+
+
+def _number(value: Value, n: Node, device: Device) -> int:
+    if not isinstance(value, Buffer):
+        return int(value)
+    out = np.empty((), n.dtype.numpy)
+    device.download(value, out)
+    return int(out)
+
+
 def prepare(
     roots: Sequence[Node], device: Device, line: str, donate: Collection[Node] = (), readers: Readers | None = None
 ) -> Callable[[], None]:
@@ -116,6 +196,12 @@ def prepare(
         return lambda: None
     order = toposort(wanted, COMPUTED)
     _known_or_computable(order)
+    due = _due(order) if _watched else {}
+    if due:
+        probes = (p for some in due.values() for w in some for p in w.probes if p not in COMPUTED)
+        wanted = tuple(dict.fromkeys((*wanted, *probes)))
+        order = toposort(wanted, COMPUTED)
+        donate = () if device.prompt else donate  # an error must leave everything as it was
     inputs = [n for n in order if n in COMPUTED]
     values = [_checked(n) for n in inputs]
     given = set(inputs)
@@ -131,7 +217,7 @@ def prepare(
     if ready is None:
         ready = _prepare(targets, inputs, values, donors, device)
     _remember(_ready, full, ready)
-    return lambda: _run(ready, targets, inputs, values, line)
+    return lambda: _run(ready, targets, inputs, values, line, due)
 
 
 def _known_or_computable(order: Sequence[Node]) -> None:
@@ -206,13 +292,33 @@ def _prepare(
     )
 
 
-def _run(ready: Ready, targets: tuple[Node, ...], inputs: list[Node], values: list[Value], line: str) -> None:
+def _run(
+    ready: Ready,
+    targets: tuple[Node, ...],
+    inputs: list[Node],
+    values: list[Value],
+    line: str,
+    due: dict[Site, list[Watch]],
+) -> None:
     observe = None
     if ready.program is not None:
         stages.announce(ready.program, line)
         observe = observer(ready.program) if config.validate else None
     outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
+    if due:
+        _judge(due, dict(zip(targets, outputs, strict=True)), ready.executable.device)
     for i in ready.donors:
         put(inputs[i], Donated(line))
     for node, value in zip(targets, outputs, strict=True):
         put(node, value)
+
+
+def _judge(due: dict[Site, list[Watch]], made: dict[Node, Value], device: Device) -> None:
+    """Look at the watched positions: now, if that waits for nobody."""
+    late = _late.setdefault(device, [])
+    for what in dict.fromkeys(w for some in due.values() for w in some):
+        late.append((what, [value for p in what.probes if (value := made.get(p) or get(p)) is not None]))
+    if device.prompt or len(late) > MOST_LATE:
+        settle(device)
+    for site in due:
+        _watched.pop(site, None)

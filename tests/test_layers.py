@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent / "flame"
 
 GROUND = frozenset({"errors", "config"})
 THREE = frozenset({"passes", "codegen", "runtime"})
-DOOR = frozenset({"ir", "compiler", "tensor", "recording"})  # what builds on tensors may know of what lies below it
+DOOR = frozenset({"ir", "compiler", "tensor", "recording", "bounds"})  # what builds on tensors may know of these
 CORRIDOR = frozenset({"compiler", "stages", "validate", "values"})
 ARRAYS = frozenset({"numpy", "ml_dtypes"})
 CUDA = frozenset({"cuda", "nvmath"})
@@ -51,6 +51,7 @@ HOUSE = {
     "stages": Room(GROUND | {"ir", "runtime", "compiler"}),
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
     "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
+    "bounds": Room(GROUND | {"ir", "runtime", "values", "tensor"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
     "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text
     "reading": Room(GROUND | {"ir", "runtime", "values", "printing"}, frozenset({"numpy"})),  # what a tensor shows

@@ -143,9 +143,10 @@ class _Kernel:
                 self.text(n)
 
     def loads(self, stmts: tuple[loop.Statement, ...]) -> None:
-        """Ask for memory first: every load of the loop, before anything is computed."""
+        """Ask for memory first: every load of the loop whose place is known, before anything is computed."""
         sp = self.speller
-        order = toposort(v for s in stmts for v in scalars(s))
+        mine = {s.acc for s in stmts if isinstance(s, loop.Init)}
+        order = [n for n in toposort(v for s in stmts for v in scalars(s)) if not mine or not mine & set(toposort([n]))]
         for i in range(self.at.items):
             for n in order:
                 if n.op.name == "load" and n.src and sp.depends(n):

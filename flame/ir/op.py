@@ -43,9 +43,9 @@ class Op:
     scalar: str | None = None  # ELEMENTWISE: one element as a Python expression
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
-    combine: str | None = None  # REDUCE: the elementwise operator that folds
+    combine: str | None = None  # REDUCE, a scatter: the elementwise operator that folds
     step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
-    identity: Rule | None = None  # REDUCE: dtype -> its neutral value; SCAN: what there is before the first element
+    identity: Rule | None = None  # of `combine`: its neutral value; SCAN: what there is before the first element
     decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators
     batch: Rule | None = None  # (n, node, *src with an axis of n in front) -> Node; None: as its kind says
     alias: bool = False  # MOVEMENT: the memory is the first source's; the others must be known before

@@ -202,10 +202,6 @@ def first_by_index(a: DType, index: DType, **_: Any) -> DType:
     return a
 
 
-def last_by_index(index: DType, a: DType, **_: Any) -> DType:
-    return numeric(first_by_index(a, index))
-
-
 def integers(*dtypes: DType, **_: Any) -> DType:
     for d in dtypes:
         if d is not dt.int64:

@@ -7,6 +7,7 @@ from flame.ops import (
     diagonal,
     dtypes,
     elementwise,
+    getitem,
     index,
     join,
     layout,
@@ -18,6 +19,8 @@ from flame.ops import (
     product,
     random,
     reduce,
+    scatter,
+    search,
     shape,
     window,
 )
@@ -29,6 +32,7 @@ __all__ = [
     "diagonal",
     "dtypes",
     "elementwise",
+    "getitem",
     "index",
     "join",
     "layout",
@@ -40,6 +44,8 @@ __all__ = [
     "product",
     "random",
     "reduce",
+    "scatter",
+    "search",
     "shape",
     "window",
 ]

@@ -16,7 +16,8 @@ from flame.tensor import Tensor, from_array, new
 __all__ = ["clone", "device"]
 
 
-def _in_place(name: str) -> None:
+def in_place(name: str) -> None:
+    """Install the in-place form of a method."""
     function: Callable[..., Tensor] = getattr(Tensor, name)
 
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -45,7 +46,7 @@ SIGNS = {
     "bitwise_right_shift": "irshift",
 }  # fmt: skip
 for _name in (*ELEMENTWISE, "tril", "triu"):
-    _in_place(_name)
+    in_place(_name)
 for _name, _sign in SIGNS.items():
     setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))
 

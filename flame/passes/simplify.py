@@ -327,14 +327,9 @@ def _of_nothing(node: Node) -> Node | None:
     """What an operator gives where it reads no element at all."""
     if prod(node.shape) == 0:
         return None
-    match node.op.kind:
-        case Kind.REDUCE:
-            assert node.op.identity is not None
-            return like(node, node.op.identity(node.dtype))
-        case Kind.MOVEMENT:
-            return like(node, node["fill"])
-        case _:
-            return like(node, 0)
+    if node.op.identity is not None:
+        return like(node, node.op.identity(node.dtype))
+    return like(node, node["fill"] if node.op.kind is Kind.MOVEMENT else 0)
 
 
 def simplify(roots: tuple[Node, ...], settled: tuple[Node, ...] = ()) -> tuple[Node, ...]:

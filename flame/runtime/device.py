@@ -25,6 +25,7 @@ class Device(ABC):
     name: str
     target: Target
     pool: Pool
+    prompt = False  # True where work is done when its call returns
 
     def __init__(self) -> None:
         self._kernels: dict[tuple[str, str], Any] = {}

@@ -27,6 +27,8 @@ SHARED_FROM = 1 << 16  # elements that are worth waking another thread for
 class CPUDevice(Device):
     """This machine's processor."""
 
+    prompt = True
+
     def __init__(self) -> None:
         super().__init__()
         self.name, self.target, self.pool = "cpu", CPU, host_pool()

@@ -1,5 +1,6 @@
 """Every operator of the table, tested from the table: no operator is named here."""
 
+import math
 from math import prod
 
 import numpy as np
@@ -56,6 +57,7 @@ def weighted(nodes: tuple[Node | None, ...], first: int) -> tuple[Node, list[Nod
         if n is None or n.dtype is not dt.float64 or not prod(n.shape):
             continue
         weights.append(nd.leaf(first + i, n.shape, n.dtype))
+        n = nd.where(apply("eq", apply("abs", n), nd.like(n, math.inf)), nd.like(n, 0), n)  # the fold of nothing
         product = n * weights[-1]
         terms = terms + (apply("sum", product, axes=tuple(range(len(n.shape)))) if n.shape else product)
     return terms, weights

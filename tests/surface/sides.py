@@ -1,6 +1,7 @@
 """Running a case on both sides: operands in several layouts, values, gradients, and FLAME's graphs by the oracle."""
 
 import contextlib
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
@@ -160,7 +161,8 @@ class Sides:
         wants = [c.grad and isinstance(o, X) and d in LOOSE for o, d in zip(operands, types)]
         theirs_in = [theirs(a, d, g) for a, d, g in zip(arrays, types, wants)]
         try:
-            z = c.call(torch, *map(layout, theirs_in))
+            with warnings.catch_warnings(action="ignore"):  # PyTorch's own, of what it deprecates or is slow at
+                z = c.call(torch, *map(layout, theirs_in))
         except REFUSES:
             return False
         ours_in = [ours(a, d, g, device) for a, d, g in zip(arrays, types, wants)]

@@ -54,7 +54,7 @@ CASES = {
     "index": (lambda x: x[2], IndexingError, ["2", "dimension 0"]),
     "too many indices": (lambda x: x[0, 0, 0], IndexingError, ["3", "(2, 3)"]),
     "index by float": (lambda x: x[flame.ones(2)], DTypeError, ["float32"]),
-    "index by mask": (lambda x: x[x > 1], DTypeError, ["bool", "where"]),
+    "index by uint8": (lambda x: x[(x > 1).to(flame.uint8)], DTypeError, ["uint8", "mask", ".bool()"]),
     "gather by float": (lambda x: x.gather(1, x), DTypeError, ["gather", "float32"]),
     "dtype": (lambda x: x.long().mean(), DTypeError, ["mean", "int64", ".float()"]),
     "bool minus bool": (lambda x: (x > 1) - (x > 2), DTypeError, ["sub", "bool"]),

@@ -3,15 +3,18 @@
 # The entries of a table are lambdas, which cannot say their types.
 """Where to read or write is itself a value: gather and scatter."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from flame.ir import dtype as dt
 from flame.ir import rules
-from flame.ir.node import Index, Node, Shape, apply, binary, cast, const, expand, reshape
-from flame.ir.op import Kind, define
+from flame.ir.node import Index, Node, Shape, apply, binary, cast, const, expand, like, reshape, where
+from flame.ir.op import OPS, Grads, Kind, Op, define
 from flame.ir.ops.elementwise import only
+from flame.ir.ops.reduce import highest, lowest
 
 
 def inside(position: Node, size: int) -> Node:
@@ -41,59 +44,110 @@ define(
 )
 
 
-def scatter_numpy(index: Any, value: Any, axis: int, size: int) -> Any:
-    shape = tuple(size if a == axis else n for a, n in enumerate(value.shape))
-    out = np.zeros(shape, np.float32 if value.dtype.itemsize == 2 else value.dtype)
-    at = list(np.indices(index.shape))
-    at[axis] = np.clip(index.astype(np.int64), 0, size - 1)
-    np.add.at(out, tuple(at), value)
-    return out.astype(value.dtype)
+def wide(a: Any) -> bool:
+    """True for half precisions, which are folded in float32."""
+    return a.dtype.itemsize == 2 and a.dtype.kind not in "iu"
 
 
-def scatter_by_product(node: Node) -> Node:
-    """One-hot rows times values where one index serves whole rows; else a sum over the elements that match."""
+def of_neutral(op: Op, shape: Shape, like_: Any) -> Any:
+    """Where nothing has been folded yet: an array of the neutral value."""
+    assert op.identity is not None
+    return np.full(shape, op.identity(dt.of_numpy(like_.dtype)), np.float32 if wide(like_) else like_.dtype)
+
+
+def folding(op: Op) -> np.ufunc:
+    """NumPy's function that folds two values."""
+    numpy = OPS[op.combine or ""].numpy
+    assert isinstance(numpy, np.ufunc)
+    return numpy
+
+
+def scatter_numpy(name: str) -> Callable[..., Any]:
+    def numpy(index: Any, value: Any, axis: int, size: int) -> Any:
+        out = of_neutral(OPS[name], tuple(size if a == axis else n for a, n in enumerate(value.shape)), value)
+        at = list(np.indices(index.shape, sparse=True))
+        at[axis] = np.clip(index.astype(np.int64), 0, size - 1)
+        folding(OPS[name]).at(out, tuple(at), value)
+        return out.astype(value.dtype)
+
+    return numpy
+
+
+def scatter_by_fold(node: Node) -> Node:
+    """For each place, the fold of the values whose index is it: all are looked at."""
     index, value = node.src
     axis, size, count = node["axis"], node["size"], value.shape[node["axis"]]
-    if axis == 0 and len(value.shape) == 2 and value.dtype.is_float and shared_index(index, axis):
-        rows = (reshape(cast_iota(size), (size, 1)), inside(row_index(index, axis), size))
-        hot = apply("eq", *(expand(x, (size, count)) for x in rows))
-        return apply("matmul", cast(hot, value.dtype), value)
     lead, rest = value.shape[:axis], value.shape[axis + 1 :]
     full = (*lead, size, count, *rest)
-    place = expand(reshape(cast_iota(size), (size, 1, *(1,) * len(rest))), full)
+    place = expand(reshape(apply("iota", n=size), (size, 1, *(1,) * len(rest))), full)
     here = expand(reshape(inside(index, size), (*lead, 1, count, *rest)), full)
-    picked = only(apply("eq", place, here), expand(reshape(value, (*lead, 1, count, *rest)), full))
-    return apply("sum", picked, axes=(axis + 1,))
+    assert node.op.identity is not None
+    others = expand(const(node.op.identity(value.dtype), value.dtype), full)
+    picked = where(apply("eq", place, here), expand(reshape(value, (*lead, 1, count, *rest)), full), others)
+    fold = next(o for o in OPS.values() if o.kind is Kind.REDUCE and o.combine == node.op.combine)
+    return apply(fold, picked, axes=(axis + 1,))
 
 
-def cast_iota(n: int) -> Node:
-    return apply("iota", n=n)
+def scattered_again(y: Node, name: str, index: Node, value: Node) -> Node:
+    """Other values at the places of the scatter `y`."""
+    return apply(name, index, value, axis=y["axis"], size=y["size"])
 
 
-def shared_index(index: Node, axis: int) -> bool:
-    """True if the index is the same along all axes but one."""
-    source = index.src[0].shape if index.op.name == "expand" else index.shape
-    lead = len(index.shape) - len(source)
-    return all(a == axis or a < lead or source[a - lead] == 1 for a in range(len(index.shape)))
+def factor_grad(g: Node, y: Node, index: Node, value: Node) -> Grads:
+    """A factor gets the product of the others: exact beside zeros. Its own gradient is so where no factor is 0."""
+    back = partial(apply, "gather", axis=y["axis"])
+    zero = apply("eq", value, like(value, 0))
+    zeros = back(scattered_again(y, "scatter_add", index, cast(zero, value.dtype)), index)
+    product = back(scattered_again(y, "scatter_mul", index, where(zero, like(value, 1), value)), index)
+    alone = only(apply("eq", zeros, like(value, 1)), product)
+    among = only(apply("eq", zeros, like(value, 0)), product / where(zero, like(value, 1), value))
+    return None, back(g, index) * where(zero, alone, among)
 
 
-def row_index(index: Node, axis: int) -> Node:
-    """The index along its axis, at the first position of all others."""
-    stop = tuple(n if a == axis else min(n, 1) for a, n in enumerate(index.shape))
-    first = apply("slice", index, start=(0,) * len(stop), stop=stop, step=(1,) * len(stop))
-    return reshape(first, (1, index.shape[axis]))
+def extreme_grad(beats: str, sign: int) -> Callable[..., Grads]:
+    """Equal extremes share the gradient evenly; what rounding explains is equal, as for reductions."""
+
+    def grad(g: Node, y: Node, index: Node, value: Node) -> Grads:
+        back = partial(apply, "gather", axis=y["axis"])
+
+        def counted(truth: Node) -> Node:
+            return back(scattered_again(y, "scatter_add", index, cast(truth, value.dtype)), index)
+
+        equal = apply("eq", value, back(y, index))
+        none = apply("eq", counted(equal), like(value, 0))
+        near = back(y - apply("abs", y) * (2 * sign * value.dtype.epsilon), index)
+        hit = apply("logical_or", equal, none & apply(beats, value, near))
+        return None, only(hit, back(g, index) / counted(hit))
+
+    return grad
 
 
-define(
+def scatter(name: str, combine: str, identity: Any, grad: Callable[..., Grads], doc: str, dtype: Any) -> None:
+    define(
+        name,
+        Kind.CONTRACT,
+        shape=rules.scattered,
+        dtype=lambda index, a, **_: dtype(rules.first_by_index(a, index)),
+        numpy=scatter_numpy(name),
+        grad=grad,
+        combine=combine,
+        identity=identity,
+        decompose=scatter_by_fold,
+        batch=lambda n, y, index, value: apply(name, index, value, axis=y["axis"] + 1, size=y["size"]),
+        examples=({"axis": 0, "size": 5}, {"axis": 1, "size": 3}),
+        public=False,
+        doc=f"{doc} In a fixed order; for places that no index names the neutral value.",
+    )
+
+
+scatter(
     "scatter_add",
-    Kind.CONTRACT,
-    shape=rules.scattered,
-    dtype=rules.last_by_index,
-    numpy=scatter_numpy,
-    grad=lambda g, y, index, value: (None, apply("gather", g, index, axis=y["axis"])),
-    decompose=scatter_by_product,
-    batch=lambda n, y, index, value: apply("scatter_add", index, value, axis=y["axis"] + 1, size=y["size"]),
-    examples=({"axis": 0, "size": 5}, {"axis": 1, "size": 3}),
-    public=False,
-    doc="Zeros, with each value added where its index says; in a fixed order.",
+    "add",
+    lambda d: 0,
+    lambda g, y, index, value: (None, apply("gather", g, index, axis=y["axis"])),
+    "For each place, the sum of the values whose index is it.",
+    rules.numeric,
 )
+scatter("scatter_mul", "mul", lambda d: 1, factor_grad, "The product of the values.", rules.numeric)
+scatter("scatter_max", "maximum", lowest, extreme_grad("ge", 1), "The largest of the values; nan wins.", rules.keep)
+scatter("scatter_min", "minimum", highest, extreme_grad("le", -1), "The smallest of the values; nan wins.", rules.keep)

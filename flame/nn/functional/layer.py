@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from flame.errors import DTypeError, ShapeError
-from flame.ops.elementwise import where
+from flame.errors import IndexingError, ShapeError, StateError
+from flame.ops.index import embedding as rows_of
+from flame.ops.search import one_hot
 from flame.tensor import Tensor
 
-__all__ = ["embedding", "layer_norm", "linear"]
+__all__ = ["embedding", "layer_norm", "linear", "one_hot"]
 
 HALF = ("float16", "bfloat16")  # statistics of these are computed in float32
 
@@ -58,21 +59,34 @@ def layer_norm(
     return y.to(input.dtype)
 
 
-def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
     """Rows of `weight` by number. Integers (*), (rows, width) → (*, width).
 
-    The row `padding_idx` gets no gradient. Raises DTypeError for indices that are no integers and ShapeError for a
-    weight that is no matrix. An index outside [0, rows) reads the nearest row: nothing outside the weight is touched.
+    The row `padding_idx` gets no gradient; `sparse` has no effect. Raises DTypeError for indices that are no integers,
+    ShapeError for a weight that is no matrix, IndexingError for an index outside [0, rows), and StateError for
+    `max_norm` and `scale_grad_by_freq`, which FLAME has not: renormalise the weight under no_grad instead.
 
     >>> embedding(flame.tensor([1, 0]), flame.tensor([[1.0, 2.0], [3.0, 4.0]])).numpy().tolist()
     [[3.0, 4.0], [1.0, 2.0]]
     """
-    if input.dtype.is_float or input.dtype.name == "bool":
-        raise DTypeError(f"embedding: indices must be integers, not {input.dtype}; cast them, e.g. .to(flame.int64)")
+    if max_norm is not None or scale_grad_by_freq:
+        raise StateError(
+            "embedding: max_norm and scale_grad_by_freq would change the weight or its gradient behind your back; "
+            "renormalise the weight under flame.no_grad(), or scale its gradient, instead"
+        )
     if weight.ndim != 2:
         raise ShapeError(f"embedding: weight has shape {tuple(weight.shape)}, but must be (rows, width)")
-    rows = weight.index_select(0, input.reshape(-1)).reshape(*input.shape, weight.shape[1])
-    if padding_idx is None:
-        return rows
-    padding = padding_idx + weight.shape[0] if padding_idx < 0 else padding_idx
-    return where((input == padding).unsqueeze(-1), rows.detach(), rows)
+    padding = -1
+    if padding_idx is not None:
+        if not -weight.shape[0] <= padding_idx < weight.shape[0]:
+            raise IndexingError(f"embedding: padding_idx {padding_idx} is out of range for {weight.shape[0]} rows")
+        padding = padding_idx % weight.shape[0]
+    return rows_of(weight, input, padding)
