@@ -23,7 +23,24 @@ CASES = [
     ("AdamW", {"lr": 0.01}),
     ("AdamW", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1, "amsgrad": True}),
     ("AdamW", {"lr": 0.001, "maximize": True}),
+    ("Adamax", {"lr": 0.01}),
+    ("Adamax", {"lr": 0.01, "weight_decay": 0.1, "betas": (0.8, 0.95), "maximize": True}),
+    ("Adagrad", {"lr": 0.05}),
+    ("Adagrad", {"lr": 0.05, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.2}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.005, "momentum": 0.9, "centered": True, "weight_decay": 0.1, "alpha": 0.9}),
+    ("Adadelta", {"lr": 1.0}),
+    ("Adadelta", {"lr": 0.5, "rho": 0.8, "weight_decay": 0.1}),
+    ("NAdam", {"lr": 0.01}),
+    ("NAdam", {"lr": 0.01, "weight_decay": 0.1, "momentum_decay": 0.1, "decoupled_weight_decay": True}),
+    ("RAdam", {"lr": 0.01}),
+    ("RAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "betas": (0.8, 0.95)}),
+    ("RAdam", {"lr": 0.01, "weight_decay": 0.1}),
+    ("Adafactor", {"lr": 0.05}),
+    ("Adafactor", {"lr": 0.05, "weight_decay": 0.1, "d": 1.5, "beta2_decay": -0.5, "eps": (1e-8, 1e-2)}),
 ]
+NAMES = list(dict.fromkeys(name for name, _ in CASES))
+ONE_EACH = [CASES[1], *[next(c for c in reversed(CASES) if c[0] == name) for name in NAMES[1:]]]
 
 
 def model(n):
@@ -64,7 +81,7 @@ def test_twenty_steps(name, options):
         np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-3, atol=2e-4, err_msg=key)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES[1:2] + CASES[6:9])
+@pytest.mark.parametrize(("name", "options"), ONE_EACH)
 def test_a_state_of_pytorch_continues_here(name, options):
     ours, theirs, one, two = pair(name, options)
     run(torch, torch.nn.functional, theirs, two, 5)
@@ -75,7 +92,7 @@ def test_a_state_of_pytorch_continues_here(name, options):
     np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize(("name", "options"), CASES[1:2] + CASES[6:9])
+@pytest.mark.parametrize(("name", "options"), ONE_EACH)
 def test_a_state_of_ours_continues_there(name, options):
     ours, theirs, one, two = pair(name, options)
     run(flame, F, ours, one, 5)
@@ -91,7 +108,7 @@ def test_a_state_of_ours_continues_there(name, options):
     np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", NAMES)
 def test_defaults_are_pytorchs(name):
     ours, theirs = getattr(flame.optim, name), getattr(torch.optim, name)
     mine = ours(nn.Linear(1, 1).parameters()).state_dict()["param_groups"][0]

@@ -1,4 +1,4 @@
-"""Optimizers with torch.optim's names, arguments, defaults, numbers and state_dict layout.
+"""What all optimizers share: groups, state, and a step that is one plan.
 
 `step()` builds the new parameters and the new state lazily from `.grad`, whatever the user made of it, and realizes all
 in one plan, so gradients, their edits and the update fuse. What changes from step to step (learning rate, bias
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from flame.errors import FlameError, ShapeError, StateError
-from flame.ir.dtype import DType, float32
+from flame.ir.dtype import DType, float32, float64
 from flame.nn.module import as_constant
 from flame.ops.create import tensor, zeros_like
 from flame.recording import no_grad
@@ -21,6 +21,7 @@ from flame.tensor import Tensor, assign, from_array, realize, scalar
 
 Group = dict[str, Any]
 State = dict[str, Any]
+Blank = tuple[tuple[int, ...], DType, float]  # of a tensor of state that is made: shape, dtype, its one value
 
 
 class Optimizer:
@@ -31,6 +32,7 @@ class Optimizer:
     """
 
     names: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()  # state that is one float for each parameter, kept on the host; it begins with 1
     counted = True  # whether state_dict tells how many steps each parameter has seen
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -80,19 +82,21 @@ class Optimizer:
             self._start(due)
             numbers = Numbers()
             assign([pair for group, param in due for pair in self._pairs(group, param, numbers)])
-            for _, param in due:
-                self.state[param]["step"] += 1
+            for group, param in due:
+                self.count(group, self.state[param])
         return loss
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
         """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""
         wide = float32 if param.dtype.size < 4 else param.dtype
         old = {name: value for name, value in self.state[param].items() if isinstance(value, Tensor)}
-        state = {"step": self.state[param]["step"], **{name: value.to(wide) for name, value in old.items()}}
+        seen = {name: value.to(wide) if value.is_floating_point() else value for name, value in old.items()}
+        state = {**self.state[param], **seen}
         grad = param.grad.detach().to(wide)  # pyright: ignore[reportOptionalMemberAccess]
         grad = -grad if group["maximize"] else grad
         new = self.update(group, state, param.detach().to(wide), grad, numbers.of(wide, param.device))
-        return [({"param": param, **old}[name], value.to(param.dtype)) for name, value in new.items()]
+        targets = {"param": param, **old}
+        return [(targets[name], value.to(targets[name].dtype)) for name, value in new.items()]
 
     def update(
         self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
@@ -100,18 +104,28 @@ class Optimizer:
         """The new values of "param" and of each of the state's tensors; `number` makes kernel arguments of floats."""
         raise NotImplementedError
 
-    def _state_names(self, group: Group) -> tuple[str, ...]:
+    def count(self, group: Group, state: State) -> None:
+        """What changes on the host once a step is done."""
+        state["step"] += 1
+
+    def initial(self, group: Group, param: Tensor) -> dict[str, Blank]:
+        """The state's tensors of a parameter that is trained for the first time: shape, dtype, one value."""
+        return dict.fromkeys(self.state_names(group), (param.shape, param.dtype, 0.0))
+
+    def state_names(self, group: Group) -> tuple[str, ...]:
         """The state's tensors that this group needs."""
         return self.names
 
     def _start(self, due: list[tuple[Group, Tensor]]) -> None:
-        """Give parameters that are trained for the first time a state of zeros."""
+        """Give parameters that are trained for the first time their state."""
         for group, param in due:
             state = self.state[param]
             state.setdefault("step", 0)
-            for name in self._state_names(group):
+            for name in self.numbers:
+                state.setdefault(name, 1.0)
+            for name, (shape, dtype, value) in self.initial(group, param).items():
                 if name not in state:
-                    state[name] = from_array(np.zeros(param.shape, param.dtype.numpy), param.device)
+                    state[name] = from_array(np.full(shape, value, dtype.numpy), param.device)
 
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
@@ -121,7 +135,7 @@ class Optimizer:
         numbers = {id(param): number for number, param in enumerate(self._params())}
         state = {
             numbers[id(param)]: {
-                name: value.detach() if isinstance(value, Tensor) else tensor(float(value))
+                name: value.detach() if isinstance(value, Tensor) else self._saved(name, value)
                 for name, value in values.items()
                 if name != "step" or self.counted
             }
@@ -129,6 +143,10 @@ class Optimizer:
         }
         groups = [{**group, "params": [numbers[id(param)] for param in group["params"]]} for group in self.param_groups]
         return {"state": state, "param_groups": groups}
+
+    def _saved(self, name: str, value: float) -> Tensor:
+        """A number of the host as PyTorch has it: a count in float32; what is multiplied each step loses no bit."""
+        return tensor(float(value), dtype=float64 if name in self.numbers else float32)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take state and options of a `state_dict`, of FLAME's optimizer or of PyTorch's.
@@ -144,12 +162,30 @@ class Optimizer:
             )
         numbers = [number for group in groups for number in group["params"]]
         params = dict(zip(numbers, self._params()))
+        options = {id(param): group for group, other in zip(own, groups) for param in group["params"]}
         state: defaultdict[Tensor, State] = defaultdict(dict)
         for number, values in state_dict["state"].items():
-            state[params[number]] = _loaded(type(self).__name__, params[number], values)
+            param = params[number]
+            state[param] = self._loaded(param, values, self.initial(options[id(param)], param))
         self.state = state
         for group, other in zip(own, groups):
             group.update({name: value for name, value in other.items() if name != "params"})
+
+    def _loaded(self, param: Tensor, values: Mapping[str, Any], initial: Mapping[str, Blank]) -> State:
+        """The state of one parameter, from FLAME's or PyTorch's; raises StateError where a shape differs."""
+        state: State = {"step": int(values.get("step", 1))}
+        for key, value in values.items():
+            if key in self.numbers:
+                state[key] = float(value)
+            elif value is not None and key != "step":
+                shape, dtype, _ = initial.get(key, (param.shape, param.dtype, 0.0))
+                if tuple(value.shape) != shape:
+                    raise StateError(
+                        f"{type(self).__name__}.load_state_dict: {key} has shape {tuple(value.shape)}, "
+                        f"its parameter {tuple(param.shape)} needs {shape}"
+                    )
+                state[key] = as_constant(value).to(dtype)
+        return state
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -177,21 +213,7 @@ class Numbers:
         return number
 
 
-def _loaded(name: str, param: Tensor, values: Mapping[str, Any]) -> State:
-    """The state of one parameter, from FLAME's or PyTorch's; raises StateError where a shape differs."""
-    state: State = {"step": int(values.get("step", 1))}
-    for key, value in values.items():
-        if value is None or key == "step":
-            continue
-        if tuple(value.shape) != tuple(param.shape):
-            raise StateError(
-                f"{name}.load_state_dict: {key} has shape {tuple(value.shape)}, its parameter {tuple(param.shape)}"
-            )
-        state[key] = as_constant(value).to(param.dtype)
-    return state
-
-
-def _check(name: str, least: float = 0.0, below: float = math.inf, **options: Any) -> None:
+def check(name: str, least: float = 0.0, below: float = math.inf, **options: Any) -> None:
     """Raise FlameError for an option outside [least, below)."""
     for option, value in options.items():
         if not least <= value < below:
@@ -199,173 +221,7 @@ def _check(name: str, least: float = 0.0, below: float = math.inf, **options: An
             raise FlameError(f"{name}: {option} is {value}, but must be at least {least}{limit}")
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, as torch.optim.SGD.
-
-    g ← grad + weight_decay · p; m ← momentum · m + (1 − dampening) · g (first step: m ← g);
-    p ← p − lr · (g + momentum · m if nesterov else m). With `maximize` the gradient changes its sign first.
-    (Sutskever et al., ICML 2013.) `foreach`, `differentiable` and `fused` are PyTorch's; here every step is one plan.
-
-    >>> w = flame.tensor([1.0], requires_grad=True)
-    >>> optimizer = flame.optim.SGD([w], lr=0.25)
-    >>> (w * w).sum().backward()
-    >>> optimizer.step()
-    >>> w.detach().numpy().tolist()
-    [0.5]
-    """
-
-    names = ("momentum_buffer",)
-    counted = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        _check("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
-        _only_plain("SGD", differentiable)
-        if nesterov and (momentum <= 0 or dampening != 0):
-            raise FlameError(f"SGD: nesterov needs momentum > 0 and dampening 0, not {momentum} and {dampening}")
-        defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        defaults |= {"nesterov": nesterov, "maximize": maximize, "foreach": foreach}
-        super().__init__(params, defaults | {"differentiable": differentiable, "fused": fused})
-
-    def _state_names(self, group: Group) -> tuple[str, ...]:
-        return self.names if group["momentum"] else ()
-
-    def update(
-        self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
-    ) -> dict[str, Tensor]:
-        """See the class."""
-        new: dict[str, Tensor] = {}
-        if group["weight_decay"]:
-            grad = grad + number(group["weight_decay"]) * param
-        if group["momentum"]:
-            # The first step takes the gradient whole; with 0 and 1 as numbers it needs no kernel of its own.
-            keep, take = (group["momentum"], 1 - group["dampening"]) if state["step"] else (0.0, 1.0)
-            buffer = number(keep) * state["momentum_buffer"] + number(take) * grad
-            grad = grad + number(group["momentum"]) * buffer if group["nesterov"] else buffer
-            new["momentum_buffer"] = buffer
-        return {"param": param - number(group["lr"]) * grad, **new}
-
-
-class Adam(Optimizer):
-    """Adam, as torch.optim.Adam (Kingma and Ba, arXiv:1412.6980), at step t = 1, 2, …
-
-    g ← grad + weight_decay · p; m ← β₁ m + (1 − β₁) g; v ← β₂ v + (1 − β₂) g²;
-    p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps). With `amsgrad` the largest v so far replaces v
-    (Reddi et al., arXiv:1904.09237); with `decoupled_weight_decay` it is AdamW. `foreach`, `capturable`,
-    `differentiable` and `fused` are PyTorch's; here every step is one plan.
-
-    >>> w = flame.tensor([1.0], requires_grad=True)
-    >>> optimizer = flame.optim.Adam([w], lr=0.5)
-    >>> (w * w).sum().backward()
-    >>> optimizer.step()
-    >>> round(w.item(), 4)
-    0.5
-    """
-
-    names = ("exp_avg", "exp_avg_sq")
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
-        *,
-        foreach: bool | None = None,
-        maximize: bool = False,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-        decoupled_weight_decay: bool = False,
-    ) -> None:
-        name = type(self).__name__
-        _check(name, lr=lr, eps=eps, weight_decay=weight_decay)
-        _check(name, below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
-        _only_plain(name, differentiable)
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
-        defaults |= {"maximize": maximize, "foreach": foreach, "capturable": capturable}
-        defaults |= {"differentiable": differentiable, "fused": fused}
-        super().__init__(params, defaults | {"decoupled_weight_decay": decoupled_weight_decay})
-
-    def _state_names(self, group: Group) -> tuple[str, ...]:
-        return (*self.names, "max_exp_avg_sq") if group["amsgrad"] else self.names
-
-    def update(
-        self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
-    ) -> dict[str, Tensor]:
-        """See the class."""
-        (beta1, beta2), lr, decay, step = group["betas"], group["lr"], group["weight_decay"], state["step"] + 1
-        if decay and group["decoupled_weight_decay"]:
-            param = param * number(1 - lr * decay)
-        elif decay:
-            grad = grad + number(decay) * param
-        mean = state["exp_avg"] + number(1 - beta1) * (grad - state["exp_avg"])
-        square = number(beta2) * state["exp_avg_sq"] + number(1 - beta2) * (grad * grad)
-        new = {"exp_avg": mean, "exp_avg_sq": square}
-        if group["amsgrad"]:
-            square = new["max_exp_avg_sq"] = square.maximum(state["max_exp_avg_sq"])
-        # Corrections as factors: a division by a number that kernels do not know is dear.
-        spread = square.sqrt() * number(1 / math.sqrt(1 - beta2**step)) + number(group["eps"])
-        return {"param": param - number(lr / (1 - beta1**step)) * (mean / spread), **new}
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay, as torch.optim.AdamW (Loshchilov and Hutter, arXiv:1711.05101).
-
-    p ← p − lr · weight_decay · p, then Adam's step without decay in the gradient.
-
-    >>> net = flame.nn.Linear(2, 1)
-    >>> optimizer = flame.optim.AdamW(net.parameters(), lr=1e-2)
-    >>> net(flame.ones(3, 2)).sum().backward()
-    >>> optimizer.step()
-    """
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )
-
-
-def _only_plain(name: str, differentiable: bool) -> None:
+def only_plain(name: str, differentiable: bool) -> None:
     """Raise FlameError for a step that should itself be differentiated."""
     if differentiable:
         raise FlameError(
