@@ -357,3 +357,8 @@ def test_what_pytorch_refuses_is_refused(number):
     with pytest.raises((flame.FlameError, TypeError)) as caught:
         REFUSED[number](flame)
     assert len(str(caught.value)) > 15
+
+
+def test_python_floats_lose_nothing_on_the_way_to_float64():
+    assert flame.tensor(0.1, dtype=flame.float64).item() == 0.1
+    assert flame.tensor([0.1, 1 / 3], dtype=flame.float64).tolist() == [0.1, 1 / 3]
