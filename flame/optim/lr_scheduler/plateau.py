@@ -31,7 +31,7 @@ class ReduceLROnPlateau(LRScheduler):
             )
         self.optimizer, self.mode, self.factor, self.patience = optimizer, mode, factor, patience
         self.threshold, self.threshold_mode, self.cooldown, self.eps = threshold, threshold_mode, cooldown, eps
-        given = list(min_lr) if isinstance(min_lr, (list, tuple)) else [min_lr] * len(optimizer.param_groups)
+        given = [min_lr] * len(optimizer.param_groups) if isinstance(min_lr, (int, float)) else min_lr
         self.min_lrs = [float(rate) for rate in given]
         self.last_epoch, self._last_lr = 0, self.rates()
         self.best = math.inf if mode == "min" else -math.inf
