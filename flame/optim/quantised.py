@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from flame.ir.dtype import float32, int8, uint8
 from flame.ops.elementwise import where
-from flame.ops.shape import pad
+from flame.ops.pad import pad
 from flame.optim.adam import AdamW
 from flame.optim.base import Blank, Group, State
 from flame.tensor import Tensor

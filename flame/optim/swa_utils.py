@@ -7,7 +7,8 @@ from typing import Any
 
 from flame.errors import FlameError
 from flame.nn.module import Module
-from flame.tensor import Tensor, assign, no_grad
+from flame.recording import no_grad
+from flame.tensor import Tensor, assign
 
 Average = Callable[[Tensor, Tensor, int], Tensor]  # (average, new value, how many it holds) -> the new average
 
