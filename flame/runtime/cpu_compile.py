@@ -173,8 +173,13 @@ def _successors(block) -> list:
 
 
 def _text(module) -> str:
-    """The module's text; LLVM wants loops and access groups as distinct nodes, which llvmlite cannot spell."""
-    text = re.sub(r'!\{ !"flame\.access" \}', "distinct !{}", str(module))
+    """The module's text, with what llvmlite cannot spell.
+
+    LLVM wants loops and access groups as distinct nodes. And x / sqrt(y) must not become an estimate, which is nan
+    where y is 0 or infinite and wrong where it is denormal.
+    """
+    text = re.sub(r"^(define .*\))", r'\1 "reciprocal-estimates"="none"', str(module), flags=re.MULTILINE)
+    text = re.sub(r'!\{ !"flame\.access" \}', "distinct !{}", text)
     return re.sub(r'!(\d+) = !\{ !"flame\.loop\.\d+", (!\d+) \}', r"!\1 = distinct !{ !\1, \2 }", text)
 
 

@@ -38,6 +38,7 @@ def wide(tensor):
     """The numbers of either side for a comparison; half precisions widened."""
     if isinstance(tensor, torch.Tensor):
         tensor = tensor.detach()
+        tensor = torch.zeros_like(tensor) if tensor._is_zerotensor() else tensor
         return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
     found = tensor.numpy()
     return found.astype(np.float64) if tensor.is_floating_point() else found

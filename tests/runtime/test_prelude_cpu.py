@@ -8,7 +8,7 @@ import pytest
 
 from flame.ir import special
 from flame.ir.philox import philox as philox_reference
-from flame.runtime import cpu_compile
+from flame.runtime import circular_cpu, cpu_compile
 from tests.runtime.cpu_kernel import elementwise, load, run, source
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -87,7 +87,22 @@ def test_huge_angles_keep_their_turns(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["exp", "exp2", "expm1", "log", "log2", "log1p", "tanh", "sigmoid", "erf", "sin", "cos"]
+    "name",
+    [
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log1p",
+        "tanh",
+        "sigmoid",
+        "erf",
+        "sin",
+        "cos",
+        *circular_cpu.FLOAT32,
+        "erfinv",
+    ],
 )
 def test_loops_over_functions_vectorise(name):
     text = elementwise(f"{name}(x0)", [name], ["float32"], "float32")
@@ -99,6 +114,15 @@ def test_loops_over_functions_vectorise(name):
 def vectorised(assembly):
     """Vector registers hold several elements; llvm has no scalar use of ymm and zmm."""
     return "%ymm" in assembly or "%zmm" in assembly or "ps\t%xmm" in assembly or ".4s" in assembly
+
+
+def test_a_quotient_by_a_root_is_no_estimate():
+    x = np.tile(np.array([0.0, np.inf, 1e-42, 4.0], np.float32), 8)
+    got = run(
+        elementwise("float32(2.0) / sqrt(x0)", ["float32", "sqrt"], ["float32"], "float32"), [x, np.empty_like(x)]
+    )
+    with np.errstate(divide="ignore"):
+        assert ulps(got, 2 / np.sqrt(x.astype(np.float64))).max() <= 1.5
 
 
 def test_a_loop_over_seven_pointers_vectorises_without_comparing_them():

@@ -72,6 +72,7 @@ def two(name: str, scalar: str, numpy: Callable[..., Any], grad: Callable[..., G
 
 def atan2_grad(g: Node, y: Node, a: Node, b: Node) -> Grads:
     size = a * a + b * b
+    size = where(apply("eq", size, like(size, 0)), like(size, 1), size)  # 0 at the origin
     return g * b / size, -(g * a / size)
 
 
@@ -84,10 +85,12 @@ def logaddexp_grad(scale: float) -> Callable[..., Grads]:
 
 
 def xlogy_grad(logarithm: str, shift: float) -> Callable[..., Grads]:
-    """Where x is 0 the logarithm is not asked for, as in PyTorch."""
+    """Where a is 0 and the logarithm has no value, the gradient of a is 0, as in PyTorch."""
 
     def grad(g: Node, y: Node, a: Node, b: Node) -> Grads:
-        return g * apply(f"x{logarithm}", cast(apply("ne", a, like(a, 0)), a.dtype), b), g * a / (b + shift)
+        inside = b + shift if shift else b
+        none = apply("eq", a, like(a, 0)) & apply("le", inside, like(b, 0))
+        return where(none, like(g, 0), g * apply(logarithm, b)), g * a / inside
 
     return grad
 
@@ -126,7 +129,7 @@ two(
     "xlogy",
     NOTHING_OF_IT.format(logarithm="log"),
     times_log(np.log),
-    xlogy_grad("logy", 0),
+    xlogy_grad("log", 0),
     "a * log(b), and 0 where a is 0.",
     domain=(0.5, 2),
 )
@@ -134,7 +137,7 @@ two(
     "xlog1py",
     NOTHING_OF_IT.format(logarithm="log1p"),
     times_log(np.log1p),
-    xlogy_grad("log1py", 1),
+    xlogy_grad("log1p", 1),
     "a * log(1 + b), and 0 where a is 0.",
     domain=(0.5, 2),
 )
