@@ -6,6 +6,7 @@ from flame.nn.functional.attention import *
 from flame.nn.functional.columns import *
 from flame.nn.functional.conv import *
 from flame.nn.functional.dropout import *
+from flame.nn.functional.grid import *
 from flame.nn.functional.layer import *
 from flame.nn.functional.loss.binary import *
 from flame.nn.functional.loss.classes import *
@@ -14,3 +15,4 @@ from flame.nn.functional.loss.regression import *
 from flame.nn.functional.norm import *
 from flame.nn.functional.pool import *
 from flame.nn.functional.rearrange import *
+from flame.nn.functional.resample import *
