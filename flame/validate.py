@@ -1,5 +1,6 @@
 """FLAME_VALIDATE=1: every step of every plan is compared with the oracle, and every plan with itself."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from flame.ir import show
 from flame.ir.graph import transform
 from flame.ir.interp import interpret
 from flame.ir.node import Node
-from flame.ir.plan import Launch, Plan, Step, touched, written
+from flame.ir.plan import Call, Launch, Plan, Step, touched, written
 from flame.passes.memory import conflicts
 
 LOOSE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 2e-2, "float16": 4e-3}
@@ -30,6 +31,12 @@ def observer(program: Program) -> Callable[[Step, Callable[[], None], Callable[[
 
     def observe(step: Step, act: Callable[[], None], read: Callable[[int], Any]) -> None:
         results = written(step)
+        if unknown := _unknown(step):
+            warnings.warn(
+                f"FLAME_VALIDATE: kernel {unknown} is for a GPU; no oracle checks what it gives", stacklevel=2
+            )
+            act()
+            return
         inputs: dict[Node, Any] = {}
         for slot in touched(step):
             if slot not in results:
@@ -40,6 +47,11 @@ def observer(program: Program) -> Callable[[Step, Callable[[], None], Callable[[
             compare(step, nodes[slot], read(slot), expected, noise)
 
     return observe
+
+
+def _unknown(step: Step) -> str:
+    """The name of a user's kernel of which NumPy does not know what it computes, or nothing."""
+    return step.spec.name if isinstance(step, Call) and not getattr(step.spec, "meaning", True) else ""
 
 
 def rounding(a: Any) -> float:

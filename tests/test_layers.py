@@ -63,6 +63,7 @@ HOUSE = {
         GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "reading", "recording"}, ARRAYS
     ),
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
+    "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
     "func": Room(frozenset({"autograd"})),
     "utils": Room(frozenset({"autograd"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices

@@ -1,10 +1,13 @@
 """What a library routine must know of its operands: plain data that passes write and the runtime reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
 import numpy as np
+
+from flame.errors import ValidationError
+from flame.ir.dtype import by_name
 
 Shape = tuple[int, ...]
 
@@ -83,3 +86,40 @@ class SortSpec:
     def numpy(self, a: Any) -> Any:
         """The meaning: the order of each row of contiguous memory."""
         return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSpec:
+    """A user's own kernel for one set of operands: what it is written in, and what it is given.
+
+    An argument is a (shape, dtype) of the next operand, or a number. `code` is the Python function, or the text.
+    """
+
+    language: str  # "numba", "numba.cuda" or "cuda"
+    name: str
+    code: Any = field(repr=False)
+    arguments: tuple[Any, ...]
+    shape: Shape
+    dtype: str
+    grid: Shape = (1, 1, 1)
+    block: Shape = (1, 1, 1)
+    sizes: tuple[int, ...] = ()  # of CUDA C++: the numbers behind the pointers
+    options: tuple[Any, ...] = field(default=(), repr=False)  # for the compiler
+
+    @property
+    def meaning(self) -> bool:
+        """True if NumPy can tell what the kernel computes."""
+        return self.language == "numba"
+
+    def numpy(self, *arrays: Any) -> Any:
+        """The meaning of a kernel for the CPU: its function as Python."""
+        if not self.meaning:
+            raise ValidationError(f"kernel {self.name} is for a GPU: NumPy cannot tell what it computes")
+        rest = iter(arrays)
+        args = [
+            np.reshape(next(rest), argument[0]) if isinstance(argument, tuple) else argument
+            for argument in self.arguments
+        ]
+        out = np.empty(self.shape, by_name(self.dtype).numpy)
+        self.code(*args, out)
+        return out

@@ -127,9 +127,9 @@ def put(kind: str, key: str, data: bytes) -> None:
     _write(lambda root: _entry(root, kind, key), MAGIC + _digest(kind, key, data) + data)
 
 
-def source_file(source: str, name: str) -> Path:
+def source_file(source: str, name: str, suffix: str = ".py") -> Path:
     """The readable file of a printed kernel. Tracebacks and debuggers open it, so it is never rewritten in place."""
-    file_name = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
+    file_name = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:16]}{suffix}"
     data = source.encode()
     for root in _roots():
         path = root / version() / "kernels" / file_name

@@ -11,6 +11,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from flame.errors import CompileError, DeviceError, OutOfMemoryError
 
@@ -280,15 +281,20 @@ def load(cubin: bytes, name: str) -> Function:
     return Function(module, check(driver().cuModuleGetFunction(module, name.encode()), f"finding kernel {name}"), name)
 
 
-def pack(function: Function, blocks: int, threads: int, pointers: Sequence[int]) -> Callable:
-    """A function `launch(stream)` of a kernel, its parameters packed once.
+Grid = int | tuple[int, int, int]
+
+
+def pack(function: Function, blocks: Grid, threads: Grid, pointers: Sequence[int]) -> Callable:
+    """A function `launch(stream)` of a kernel, its parameters packed once; blocks and threads along one axis, or three.
 
     Parameter k has the 8 bytes at address `pointers[k]`, read at each launch: fill them before it. The memory behind
     `pointers` must outlive the launch function. `stream` is a Stream's handle (`stream.handle`), or 0.
     """
-    if blocks == 0:
+    grid = (blocks, 1, 1) if isinstance(blocks, int) else blocks
+    block = (threads, 1, 1) if isinstance(threads, int) else threads
+    if 0 in grid:
         return lambda stream=0: None
-    if not (0 < blocks < 2**31 and 0 < threads <= 1024):
+    if not (0 < min(grid) and max(grid) < 2**31 and 0 < min(block) and prod(block) <= 1024):
         raise DeviceError(
             f"{function.name}: {blocks} blocks of {threads} threads; 1 to 2147483647 of 1 to 1024 may run"
         )
@@ -296,7 +302,7 @@ def pack(function: Function, blocks: int, threads: int, pointers: Sequence[int])
     at, call, handle = ctypes.addressof(packed), driver().cuLaunchKernel, function.handle
 
     def launch(stream=0, _keep=packed):
-        status = call(handle, blocks, 1, 1, threads, 1, 1, 0, stream, at, 0)[0]
+        status = call(handle, *grid, *block, 0, stream, at, 0)[0]
         if status:
             _fail(status, f"launching {function.name} on {blocks} blocks of {threads} threads")
 

@@ -66,6 +66,29 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
     return text.replace(entry(text), name)  # profilers and debuggers show the name without Numba's mangling
 
 
+def compile_user(function, arguments: tuple, cc: tuple[int, ...]) -> tuple[bytes, str]:
+    """The cubin of a user's numba.cuda kernel, and its name there; an argument is (dtype, ndim), or a number's type.
+
+    Nothing is printed: what he wrote is compiled as it is. No GPU is needed.
+    """
+    from flame.runtime.cuda_emit import targeting
+
+    with _lock:
+        cuda, types = _numba()
+        kinds = {int: types.int64, float: types.float64, bool: types.boolean}
+        signature = types.void(*[kinds[a] if isinstance(a, type) else _array(types, *a) for a in arguments])
+        try:
+            with targeting(cc):
+                text, _ = cuda.compile(function, signature, cc=cc, device=False, abi="numba", fastmath=False)
+        except Exception as problem:
+            raise CompileError(f"{type(problem).__name__}: {problem}") from problem
+    return assemble(text, cc), entry(text)
+
+
+def _array(types, dtype: str, ndim: int):
+    return types.Array(getattr(types, {"bool": "boolean"}.get(dtype, dtype)), ndim, "C")
+
+
 @functools.cache
 def why_not() -> str:
     """Why no kernel can be compiled for NVIDIA GPUs here; empty where one can. No GPU is needed."""

@@ -14,13 +14,14 @@ from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import CPU
-from flame.runtime import lib_numpy
+from flame.runtime import lib_numpy, user_cpu
 from flame.runtime.buffer import Buffer
 from flame.runtime.cpu_compile import load_cpu
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import host_pool
 from flame.runtime.workers import Job
 
+ROUTINES = lib_numpy.ROUTINES | user_cpu.ROUTINES
 SHARED_FROM = 1 << 16  # elements that are worth waking another thread for
 
 
@@ -79,9 +80,9 @@ class CPUDevice(Device):
         return self._threads
 
     def call(self, step: Call) -> Action:
-        if step.routine not in lib_numpy.ROUTINES:
-            raise DeviceError(f"the CPU has no routine {step.routine!r}; its table is {sorted(lib_numpy.ROUTINES)}")
-        runs = lib_numpy.ROUTINES[step.routine](step.spec, config.threads)
+        if step.routine not in ROUTINES:
+            raise DeviceError(f"the CPU has no routine {step.routine!r}; its table is {sorted(ROUTINES)}")
+        runs = ROUTINES[step.routine](step.spec, config.threads)
         slots = (step.out, *step.inputs)
 
         def run(at: Addresses) -> None:

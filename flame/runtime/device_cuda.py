@@ -11,7 +11,7 @@ from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import CUDA
-from flame.runtime import cuda, lib_cublaslt
+from flame.runtime import cuda, lib_cublaslt, user_cuda
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import Pool
@@ -85,6 +85,8 @@ class CUDADevice(Device):
         return run
 
     def call(self, step: Call) -> Action:
+        if step.routine == "kernel":
+            return user_cuda.bind(step, self.target.cc, self.stream.handle)
         if step.routine != "matmul":
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
         run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
