@@ -106,8 +106,8 @@ class Numba(Kernel):
     def check(self, spec: KernelSpec, device: Any) -> None:
         if device.name != "cpu":
             raise DeviceError(
-                f"kernel {self.name} is for the CPU, its operands are on {device.name}; move them with .cpu(), or write "
-                "it with device='cuda'"
+                f"kernel {self.name} is for the CPU, its operands are on {device.name}; move them with .cpu(), or "
+                "write it with device='cuda'"
             )
         user_cpu.of(spec)
 
