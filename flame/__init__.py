@@ -6,6 +6,7 @@ from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jv
 from flame.autograd.vmap import vmap
 from flame.config import config
 from flame.errors import FlameError
+from flame.io import load, save
 from flame.ir.dtype import (
     DType,
     bfloat16,

@@ -230,15 +230,6 @@ def save_model(model: Module, filename: FilePath, metadata: Mapping[str, str] | 
     save_file(state, filename, dropped)
 
 
-def load_model(model: Module, filename: FilePath, strict: bool = True) -> tuple[list[str], list[str]]:
-    """Read a file's tensors straight into a module's parameters and buffers; returns (missing, unexpected) keys.
-
-    Values are cast to the module's dtypes and put where its tensors are. All or nothing as `Module.load_state_dict`;
-    beyond the module no more than 64 MiB and one tensor are in memory.
-    """
-    return fill(model, open_weights(filename)[0], strict)
-
-
 def fill(model: Module, given: Mapping[str, Stored], strict: bool = True) -> tuple[list[str], list[str]]:
     """Give a module the values of tensors in a file, one after the other; raises StateError where they do not fit."""
     own = model.state_dict(keep_vars=True)
