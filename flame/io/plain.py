@@ -44,8 +44,8 @@ def convert(value: Any, make: Callable[[Stored], Any], name: str) -> Any:
             if "_metadata" in getattr(value, "__dict__", ()):
                 made._metadata = visit(value._metadata, above)
             return made
-        what = getattr(value, "name", str(value))
-        raise CheckpointError(f"{name}: it holds {what[:200]}, which is no tensor, number, text or plain container")
+        what = getattr(value, "name", f"a {type(value).__name__}")
+        raise CheckpointError(f"{name}: it holds {what}, which is no tensor, number, text or plain container")
 
     return visit(value, ())
 

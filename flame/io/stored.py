@@ -111,5 +111,5 @@ def fitting_shape(what: str, shape: object, itemsize: int) -> tuple[int, ...]:
         or any(type(n) is not int or n < 0 for n in shape)
         or math.prod(max(n, 1) for n in shape) * itemsize >= 1 << 62
     ):
-        raise CheckpointError(f"{what} has a shape that no tensor has: {str(shape)[:80]}")
+        raise CheckpointError(f"{what} has a shape that no tensor has")
     return tuple(shape)

@@ -100,16 +100,16 @@ def _parse_stream(memory: np.ndarray, name: str) -> Any:
     version = machine.run(len(LEGACY))
     system = machine.run(machine.at)
     if version != LEGACY_VERSION or type(system) is not dict:
-        raise CheckpointError(f"{name} is of PyTorch's format {str(version)[:20]}; FLAME reads {LEGACY_VERSION}")
+        raise CheckpointError(f"{name} is not of PyTorch's format {LEGACY_VERSION}, which FLAME reads")
     if system.get("little_endian") is not True:
         raise CheckpointError(f"{name} was written on a big-endian machine; FLAME reads little-endian files")
     start = machine.at
     machine.run(start)
     keys = machine.run(machine.at)
     at = machine.at
-    if type(keys) is not list or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
+    if type(keys) is not list or any(type(key) is not str for key in keys) or sorted(keys) != sorted(storages):
         raise CheckpointError(f"{name}: the storages it lists are not those its tensors use")
-    for key in map(str, keys):
+    for key in keys:
         expected = storages[key].nbytes
         count = int.from_bytes(memory[at : at + 8].tobytes(), "little")
         begin, end = at + 8, at + 8 + expected

@@ -164,13 +164,15 @@ class Machine:
 
     def stacked_global(self) -> None:
         name, module = self.pop(), self.pop()
-        self.name_global(str(module), str(name))
+        if type(name) is not str or type(module) is not str:  # and never str(): shared tuples print without end
+            raise TypeError("a global has no name")
+        self.name_global(module, name)
 
     def reduce(self) -> None:
         """Call one of our functions."""
         given, target = self.pop(), self.pop()
         if not isinstance(target, Call) or type(given) is not tuple:
-            raise self.refuse(f"calls {str(target)[:80]!r}")
+            raise self.refuse(f"calls {getattr(target, 'name', f'a {type(target).__name__}')}")
         self.copied += sum(len(one) for one in given if isinstance(one, (list, str)))
         if self.copied > len(self.data):
             raise self.refuse(f"copies one object again and again with {target.name}")
