@@ -1,6 +1,6 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import autograd, func, io, kernel, nn, ops, optim, utils
+from flame import autograd, func, io, kernel, nn, ops, optim, random, utils
 from flame.autograd.checkpoint import checkpoint
 from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jvp, value_and_grad, vjp
 from flame.autograd.vmap import vmap
@@ -48,6 +48,7 @@ from flame.ops.product import *
 from flame.ops.python import *
 from flame.ops.random import *
 from flame.ops.reduce import *
+from flame.ops.sampling import *
 from flame.ops.scatter import *
 from flame.ops.search import *
 from flame.ops.shape import *

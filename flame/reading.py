@@ -78,7 +78,7 @@ class Readable:
         on a GPU is read all the same: PyTorch's `force` changes nothing.
         """
         self.realize()
-        found = values.get(self.node)  # pyright: ignore[reportArgumentType]
+        found = values.get(self.node)
         if isinstance(found, Buffer):
             array = self.device.array(found, self.shape, self.dtype)
             values.settle(self.device)

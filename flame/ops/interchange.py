@@ -230,7 +230,7 @@ def __dlpack__(  # noqa: N807  installed on Tensor
             "__dlpack__: the tensor requires gradients, which no other library follows; detach() it first"
         )
     source = self
-    if dl_device is not None and tuple(dl_device) != self.__dlpack_device__():
+    if dl_device is not None and tuple(dl_device) != __dlpack_device__(self):
         if tuple(dl_device) != (dlpack.CPU, 0) or copy is False:
             raise ExportError(f"__dlpack__: the tensor lies on {self.device.name}; move it to {dl_device} first")
         source, copy = self.cpu(), copy or False
@@ -241,7 +241,7 @@ def __dlpack__(  # noqa: N807  installed on Tensor
     lent = memory(_duplicate(source) if copied else source)
     source.device.synchronize()
     shown = dlpack.Memory(
-        lent.address, self.shape, None, self.dtype, source.__dlpack_device__(), not copied, lent.lend()
+        lent.address, self.shape, None, self.dtype, __dlpack_device__(source), not copied, lent.lend()
     )
     return dlpack.give(shown, versioned, copied, _finish if source.is_cuda else _nothing)
 
@@ -332,7 +332,7 @@ def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:  # noqa: N807  i
     """A leaf of its own with the same value and a copy of the gradient; raises GradError for a computed tensor."""
     if not self.is_leaf:
         raise GradError("deepcopy of a computed tensor that requires gradients; detach() it first")
-    made = memo[id(self)] = self.__copy__()
+    made = memo[id(self)] = __copy__(self)
     if self.grad is not None:
-        made.grad = self.grad.detach().__copy__()
+        made.grad = __copy__(self.grad.detach())
     return made
