@@ -7,7 +7,7 @@ import pytest
 
 import flame
 from flame import nn
-from flame.errors import DTypeError, FlameError, ShapeError
+from flame.errors import DTypeError, FlameError, IndexingError, ShapeError
 from flame.nn import functional as F
 
 rng = np.random.default_rng(1)
@@ -63,8 +63,28 @@ def test_cross_entropy_of_huge_logits_is_finite():
     assert x.grad.numpy().tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
-def test_a_class_that_does_not_exist_makes_the_loss_nan():
-    assert math.isnan(F.cross_entropy(flame.zeros(2, 3), flame.tensor([0, 3])).item())
+@pytest.mark.parametrize("weight", [None, flame.ones(3)])
+def test_a_class_that_does_not_exist_is_an_error(weight):
+    with pytest.raises(IndexingError, match=r"cross_entropy: target 3 .* \[0, 2\], or ignore_index=-100"):
+        F.cross_entropy(flame.zeros(2, 3), flame.tensor([0, 3]), weight)
+    assert F.cross_entropy(flame.zeros(3, 3), flame.tensor([0, 7, 1]), weight, ignore_index=7).item() > 0
+    late = flame.tensor([0.0, 3.0]).long()  # nobody knows yet
+    loss = F.cross_entropy(flame.zeros(2, 3), late, weight)
+    with pytest.raises(IndexingError, match=r"cross_entropy: index 3 is out of range"):
+        loss.item()
+    fine = F.cross_entropy(flame.zeros(3, 3), flame.tensor([0.0, -100.0, 2.0]).long(), weight)
+    assert fine.item() == pytest.approx(math.log(3), rel=1e-5)
+
+
+def test_other_losses_check_their_classes_too():
+    x, wrong = flame.zeros(2, 3), flame.tensor([0, 3])
+    for f in (F.nll_loss, F.multi_margin_loss):
+        with pytest.raises(IndexingError, match=f"{f.__name__}: target 3"):
+            f(x, wrong)
+        with pytest.raises(IndexingError, match=f"{f.__name__}: index 3"):
+            f(x, flame.tensor([0.0, 3.0]).long()).item()
+    with pytest.raises(IndexingError, match="multilabel_margin_loss: target 3"):
+        F.multilabel_margin_loss(x, flame.tensor([[0, 3, -1], [0, 1, -1]]))
 
 
 def test_mse():

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 
 from flame.errors import FlameError, ShapeError
-from flame.nn.functional.loss.classes import check_classes, chosen, per_target
+from flame.nn.functional.loss.classes import check_classes, chosen, in_range, per_target
 from flame.nn.functional.loss.common import check_floating, check_reduction, reduce
-from flame.ops.create import arange
+from flame.ops.create import arange, ones
 from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
@@ -92,7 +92,9 @@ def multi_margin_loss(
     mine = chosen(input.shape[-1], target)
     short = (margin - where(mine, input, 0.0).sum(-1, keepdim=True) + input).relu()
     cost = where(mine, 0.0, short if p == 1 else short * short).sum(-1) / input.shape[-1]
-    cost = cost if weight is None else cost * per_target(weight, target)
+    if weight is not None or not in_range(name, target, input.shape[-1], None):
+        weight = ones(input.shape[-1], dtype=input.dtype, device=input.device) if weight is None else weight
+        cost = cost * per_target(name, weight, target)
     return reduce(cost.reshape(shape), reduction, name)
 
 
@@ -100,7 +102,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean
     """Σ max(0, 1 − (x[t] − x[i])) / C over the classes t that are meant and those i that are not.
 
     input (N, C) or (C), floating; target of the same shape, integers: the classes that are meant, ended by −1
-    → () or, for "none", (N) or (). Raises ShapeError or DTypeError.
+    → () or, for "none", (N) or (). Raises ShapeError, DTypeError, or IndexingError for a class that is known not to be.
 
     >>> multilabel_margin_loss(flame.tensor([[0.0, 1.0]]), flame.tensor([[1, -1]])).item()
     0.0
@@ -113,6 +115,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean
         )
     check_floating(name, input=input)
     classes = input.shape[-1]
+    in_range(name, target, classes, None, least=-1)
     place = arange(classes, device=input.device)
     earlier = place.unsqueeze(0) <= place.unsqueeze(1)  # (C, C): column not after row
     ended = (earlier & (target < 0).unsqueeze(-2)).any(-1)  # (*, C): a −1 stands here or before
