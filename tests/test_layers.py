@@ -68,6 +68,7 @@ HOUSE = {
     "utils": Room(frozenset({"autograd"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with
+    "special": Room(GROUND | DOOR | {"ops"}),
     "random": Room(GROUND | DOOR | {"ops"}, ARRAYS),
     "nn": Room(GROUND | DOOR | {"ops", "autograd", "random"}, ARRAYS),
     "optim": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, ARRAYS),

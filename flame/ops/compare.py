@@ -19,8 +19,10 @@ __all__ = [
     "equal",
     "fmax",
     "fmin",
+    "is_nonzero",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isneginf",
     "isposinf",
@@ -113,6 +115,26 @@ def isneginf(input: Tensor) -> Tensor:
 def isreal(input: Tensor) -> Tensor:
     """True everywhere: no dtype of FLAME is complex."""
     return _always(input, True)
+
+
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Which elements are among `test_elements` (with `invert`: are not); one of the two may be a number.
+
+    `assume_unique` says nothing here: no sorting is done.
+    """
+    if not isinstance(test_elements, Tensor):
+        found = TABLE["eq"](elements, test_elements)
+    elif isinstance(elements, Tensor):
+        found = TABLE["eq"](elements.unsqueeze(-1), test_elements.reshape(-1)).any(-1)
+    else:
+        found = TABLE["eq"](test_elements, elements).any()
+    return TABLE["logical_not"](found) if invert else found
+
+
+@method
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element is not 0, as a Python bool; raises ShapeError for none or several."""
+    return bool(input)
 
 
 # --- closeness --------------------------------------------------------------------------------------------------------

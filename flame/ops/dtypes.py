@@ -4,9 +4,10 @@ from typing import Any
 
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
+from flame.ops.method import method
 from flame.tensor import Tensor
 
-__all__ = ["can_cast", "is_floating_point", "result_type"]
+__all__ = ["can_cast", "is_complex", "is_floating_point", "is_signed", "result_type"]
 
 
 def result_type(tensor1: Any, tensor2: Any) -> DType:
@@ -24,3 +25,15 @@ def can_cast(from_: DType, to: DType) -> bool:
 def is_floating_point(input: Tensor) -> bool:
     """True for float16, bfloat16, float32 and float64."""
     return input.dtype.is_float
+
+
+@method
+def is_signed(input: Tensor) -> bool:
+    """True for all dtypes but uint8 and bool."""
+    return input.dtype is not dt.uint8 and input.dtype is not dt.boolean
+
+
+@method
+def is_complex(input: Tensor) -> bool:
+    """False: no dtype of FLAME is complex."""
+    return False

@@ -1,5 +1,6 @@
 """Arithmetic and mathematical functions made of the operators of the table; operands broadcast and are promoted."""
 
+import functools
 import math
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "ldexp",
     "lerp",
     "logit",
+    "mvlgamma",
     "nan_to_num",
     "rad2deg",
     "reciprocal",
@@ -270,6 +272,18 @@ def digamma(input: Tensor) -> Tensor:
 
 
 @method
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension p; raises DTypeError where p is below 1."""
+    if p < 1:
+        raise DTypeError(f"mvlgamma: p is {p}, but a dimension is 1 or more")
+    wide = input if input.dtype.is_float else to_dtype(input, dt.float32)
+    out = TABLE["lgamma"](wide) + p * (p - 1) / 4 * math.log(math.pi)
+    for j in range(1, p):
+        out = out + TABLE["lgamma"](wide - j / 2)
+    return out
+
+
+@method
 def nan_to_num(
     input: Tensor, nan: float | None = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
@@ -318,6 +332,7 @@ def _alias(name: str, of: str) -> None:
     """PyTorch's other name of a function."""
     original = TABLE[of]
 
+    @functools.wraps(original)
     def function(*args: Any, **kwargs: Any) -> Tensor:
         return original(*args, **kwargs)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flame.ir import special
 from tests.gpu.device_kernel import on_gpu
 from tests.runtime.printed import (
     COMBINES,
@@ -103,10 +104,9 @@ def numbers(dtype, low: float, high: float) -> np.ndarray:
 
 def reference(name):
     """The function in float64."""
-    from math import erf
-
     own = {"rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "round": np.rint}
-    own |= {"erf": np.vectorize(erf, otypes=[np.float64])}
+    own |= {n: getattr(np, n.replace("a", "arc", 1)) for n in ("asin", "acos", "atan", "asinh", "acosh", "atanh")}
+    own |= {n: getattr(special, n) for n in ("erf", "erfc", "erfinv", "lgamma", "sign")}
     return own.get(name) or getattr(np, name)
 
 
@@ -125,6 +125,20 @@ FUNCTIONS = {
     "erf": (5e-7, 2e-15, 0, (-3e38, 3e38)),
     "sin": (5e-7, 2e-15, 2e-7, (-1e4, 1e4)),
     "cos": (5e-7, 2e-15, 2e-7, (-1e4, 1e4)),
+    "log10": (4e-7, 2e-15, 1e-7, (1e-37, 3e38)),
+    "tan": (8e-7, 2e-15, 2e-7, (-1e4, 1e4)),
+    "asin": (6e-7, 2e-15, 0, (-1, 1)),
+    "acos": (6e-7, 2e-15, 2e-7, (-1, 1)),
+    "atan": (4e-7, 2e-15, 0, (-3e38, 3e38)),
+    "sinh": (5e-7, 2e-15, 0, (-88, 88)),
+    "cosh": (5e-7, 2e-15, 0, (-88, 88)),
+    "asinh": (5e-7, 2e-15, 0, (-3e38, 3e38)),
+    "acosh": (6e-7, 2e-15, 0, (1, 3e38)),
+    "atanh": (5e-7, 2e-15, 0, (-1, 1)),
+    "erfc": (1e-6, 4e-15, 0, (-9, 9)),
+    "erfinv": (1e-6, 6e-15, 0, (-1, 1)),
+    "lgamma": (1e-6, 1e-13, 1e-6, (3, 1e30)),
+    "sign": (0, 0, 0, (-3e38, 3e38)),
     "floor": (0, 0, 0, (-3e38, 3e38)),
     "ceil": (0, 0, 0, (-3e38, 3e38)),
     "round": (0, 0, 0, (-3e38, 3e38)),
@@ -161,7 +175,7 @@ def report(name, x, got, wanted, allowed, least) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["maximum", "minimum", "power", "floordiv", "modulo", "divide"])
+@pytest.mark.parametrize("name", ["maximum", "minimum", "power", "floordiv", "modulo", "divide", "fmod", "atan2", "hypot", "copysign"])
 def test_functions_of_two(name, dtype):
     x = np.repeat(np.array([0.0, -0.0, 1, -1, 2.5, -2.5, 7, 1e-3, 1e20, -3, np.inf, -np.inf, np.nan], dtype), 13)
     y = np.tile(x[::13], 13)
@@ -170,7 +184,7 @@ def test_functions_of_two(name, dtype):
     body = f"t0 = thread()\nv0 = load1_{dtype}(a0, t0)\nv1 = load1_{dtype}(a1, t0)\nstore1_{dtype}(a2, t0, {call})"
     on_gpu(body, [x, y, out], threads=x.size // 32 * 32)
     n = x.size // 32 * 32
-    functions = {"floordiv": np.floor_divide, "modulo": np.mod}
+    functions = {"floordiv": np.floor_divide, "modulo": np.mod, "atan2": np.arctan2}
     with np.errstate(all="ignore"):
         wanted = (functions.get(name) or getattr(np, name))(x[:n], y[:n]).astype(np.float64)
     allowed = 2e-6 if dtype == "float32" else 1e-14
@@ -193,6 +207,8 @@ def test_functions_of_integers(dtype):
     lines = [f"t0 = thread()\nv0 = load1_{dtype}(a0, t0)\nv1 = load1_{dtype}(a1, t0)"]
     calls = ["maximum(v0, v1)", "minimum(v0, v1)", "absolute(v0)", "select(v0 > v1, v0, v1)"]
     calls += [] if dtype == "bool" else ["floordiv(v0, v1)", "modulo(v0, v1)", "trunc_divide(v0, v1)"]
+    calls += [] if dtype == "bool" else ["fmod(v0, v1)", "sign(v0)", "shift_left(v0, v1)", "shift_right(v0, v1)"]
+    calls += [] if dtype == "bool" else ["gcd(v0, v1)"]
     lines += [f"store1_{dtype}(a2, t0 + {256 * k}, {call})" for k, call in enumerate(calls)]
     both_ways("\n".join(lines), [x, y, np.zeros(256 * len(calls), x.dtype)], calls)
 

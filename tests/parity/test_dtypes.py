@@ -26,6 +26,8 @@ def test_result_types_and_casts(left):
         x, u = ours(np.ones(1), left), theirs(np.ones(1), left)
         assert str(flame.result_type(x, number)) == name_of(torch.result_type(u, number))
         assert str(flame.result_type(number, x)) == name_of(torch.result_type(number, u))
+    one = ours(np.ones(1), left)
+    assert one.is_signed() == theirs(np.ones(1), left).is_signed() and not flame.is_complex(one) and one.is_nonzero()
     assert flame.is_floating_point(ours(np.ones(1), left)) == torch.is_floating_point(theirs(np.ones(1), left))
 
 

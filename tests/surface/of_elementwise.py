@@ -59,6 +59,16 @@ CASES = [
     *(one(name, grad=False) for name in TESTS),
     *(one(name, 0.1, 3) for name in ("abs", "absolute", "neg", "negative", "positive", "relu")),
     *(one(name, -3, -0.1, label="negative") for name in ("abs", "relu")),
+    one("mvlgamma", 2.2, 5, call=lambda lib, x: lib.mvlgamma(x, 3), special=False),
+    one("special.entr", 0.1, 3, call=lambda lib, x: lib.special.entr(x)),
+    *(
+        one(f"special.{name}", *span, call=lambda lib, x, f=name: getattr(lib.special, f)(x))
+        for name, span in {"expit": (-3, 3), "gammaln": (0.2, 3), "ndtr": (-3, 3), "logit": (0.1, 0.9)}.items()
+    ),
+    one("special.psi", 0.2, 3, call=lambda lib, x: lib.special.psi(x), special=False),
+    two("special.xlog1py", 0.3, 2, call=lambda lib, a, b: lib.special.xlog1py(a, b)),
+    two("isin", dtypes=NUMBERS, grad=False, special=False),
+    one("isin", call=lambda lib, x: lib.isin(x, 2, invert=True), label="number", grad=False, dtypes=NUMBERS),
     one("frac", 0.1, 0.9, dtypes=FLOATS),
     one("round", call=lambda lib, x: lib.round(x, decimals=1), label="decimals"),
     one("round", call=lambda lib, x: lib.round(x * 100, decimals=-1), label="tens", special=False),
@@ -259,6 +269,7 @@ MISUSES = [
     Misuse("remainder", lambda lib, a: a % 0, (Of("int64", (3,)),), says="by 0"),
     Misuse("addcdiv", lambda lib, a: lib.addcdiv(a, a, a), (Of("int64", (3,), 1, 3),), says="integers"),
     Misuse("pow", lambda lib, a: a**-1, (Of("int64", (3,), 1, 3),), says="-1"),
+    Misuse("mvlgamma", lambda lib, a: lib.mvlgamma(a, 0), (X((3,), 1, 3),), says="p is 0"),
     Misuse("round", lambda lib, a: lib.round(a, decimals=1), (Of("int64", (3,)),), says="decimals=1"),
     Misuse("frac", lambda lib, a: lib.frac(a), (Of("int64", (3,)),), says="int64"),
     Misuse("bitwise_and", lambda lib, a: a & a, (X((3,)),), says="float32"),
