@@ -175,7 +175,9 @@ def report(name, x, got, wanted, allowed, least) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["maximum", "minimum", "power", "floordiv", "modulo", "divide", "fmod", "atan2", "hypot", "copysign"])
+@pytest.mark.parametrize(
+    "name", ["maximum", "minimum", "power", "floordiv", "modulo", "divide", "fmod", "atan2", "hypot", "copysign"]
+)
 def test_functions_of_two(name, dtype):
     x = np.repeat(np.array([0.0, -0.0, 1, -1, 2.5, -2.5, 7, 1e-3, 1e20, -3, np.inf, -np.inf, np.nan], dtype), 13)
     y = np.tile(x[::13], 13)
