@@ -130,6 +130,13 @@ def test_compiled_for_the_cpu_in_every_dtype(c: Case):
 @pytest.mark.gpu
 @pytest.mark.parametrize("c", CASES, ids=str)
 def test_compiled_for_the_gpu(c: Case):
+    sweep(c, c.dtypes[:1], "cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("c", CASES, ids=str)
+def test_compiled_for_the_gpu_in_every_dtype(c: Case):
     sweep(c, c.dtypes, "cuda")
 
 
