@@ -43,3 +43,13 @@ def drawn(count: int, draw: Callable[[int], Node], running: list[Level] | None =
     one = example((count,), wide.dtype)
     level.known[one] = reshape(wide, (level.size, count))
     return one
+
+
+def drawn_once() -> None:
+    """Raise FlameError where a number that is drawn on the host, once for all examples, was to differ or not to be."""
+    for level in levels:
+        if level.randomness != "same":
+            raise FlameError(
+                "vmap: the function draws random numbers on the host, which are the same for every example; say "
+                "randomness='same', or draw before"
+            )

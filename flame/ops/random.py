@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from flame.batching import drawn, drawn_once
 from flame.errors import FlameError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.dtype import DType
-from flame.ir.node import apply
+from flame.ir.node import Node, apply
 from flame.ir.philox import philox
 from flame.ops.create import Where, _where, iota
 from flame.ops.elementwise import to_dtype
@@ -162,14 +163,18 @@ def fork_rng(devices: Any = None, enabled: bool = True) -> Iterator[None]:
 def bits(count: int, generator: Generator | None, device: Where) -> Tensor:
     """`count` int64 values of 32 random bits, from positions that nobody draws again."""
     source, where = generator or default_generator, _where(device)
-    key = scalar(source.key, dt.int64, where)
-    start = scalar(source.take(count), dt.int64, where)
-    place = new(nd.binary("add", iota(count), start.node), where)
-    return new(apply("philox", nd.expand(key.node, (count,)), place.node), where)
+
+    def draw(n: int) -> Node:
+        key = scalar(source.key, dt.int64, where).node
+        start = scalar(source.take(n), dt.int64, where).node
+        return apply("philox", nd.expand(key, (n,)), nd.binary("add", iota(n), start))
+
+    return new(drawn(count, draw), where)
 
 
 def host_bits(count: int, generator: Generator | None) -> np.ndarray:
-    """What `bits` draws, as an array."""
+    """What `bits` draws, as an array: the same for every example of a `vmap`."""
+    drawn_once()
     source = generator or default_generator
     start = source.take(count)
     return philox(np.array(source.key), np.arange(start, start + count))
@@ -179,17 +184,17 @@ def unit(shape: Shape, dtype: DType, generator: Generator | None, device: Where,
     """Evenly apart numbers in [0, 1): as many as the dtype holds there. In (0, 1] instead where `above`."""
     count, digits = math.prod(shape), DIGITS[dtype]
     if digits <= 24:
-        drawn = bits(count, generator, device)
-        found = to_dtype(drawn + 1, dt.float32) * (1 / WORD) if above else _leading(drawn, digits, dt.float32)
+        words = bits(count, generator, device)
+        found = to_dtype(words + 1, dt.float32) * (1 / WORD) if above else _leading(words, digits, dt.float32)
         return to_dtype(found, dtype).reshape(shape)
-    drawn = bits(2 * count, generator, device)
-    fine = _leading(drawn[:count], 27, dt.float64) + _leading(drawn[count:], 26, dt.float64) * 2.0**-27
+    words = bits(2 * count, generator, device)
+    fine = _leading(words[:count], 27, dt.float64) + _leading(words[count:], 26, dt.float64) * 2.0**-27
     return (fine + 2.0**-53 if above else fine).reshape(shape)
 
 
-def _leading(drawn: Tensor, digits: int, dtype: DType) -> Tensor:
+def _leading(words: Tensor, digits: int, dtype: DType) -> Tensor:
     """A number in [0, 1) of the first `digits` bits of each word."""
-    return to_dtype(drawn // (1 << (32 - digits)), dtype) * 2.0**-digits
+    return to_dtype(words // (1 << (32 - digits)), dtype) * 2.0**-digits
 
 
 def floating(name: str, dtype: DType | None) -> DType:

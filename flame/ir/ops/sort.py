@@ -45,6 +45,7 @@ define(
     numpy=order,
     grad=lambda g, y, a: (None,),
     decompose=argsort_by_counting,
+    batch=lambda n, y, a: apply("argsort", a, axis=y["axis"] + 1, descending=y["descending"]),
     examples=tuple({"axis": axis, "descending": down} for axis in (0, 1) for down in (False, True)),
     public=False,
     doc="Positions in the order of the elements along one axis; equal ones keep theirs, nan is the largest.",
