@@ -1,6 +1,6 @@
 """A tiny training run that saves after every step and can be killed: `python training_run.py FOLDER STEPS LOG`.
 
-It continues from the newest checkpoint. For each step LOG gets a line: the loss to the bit, and a number that was drawn.
+It continues from the newest checkpoint. For each step LOG gets a line: the loss to the bit, and a number drawn.
 """
 
 import random
