@@ -30,6 +30,12 @@ def power(name: str, label: str, shape: Any, *arguments: Any, **options: Any) ->
     return Case(f"nn.functional.{name}", call(name, *arguments, **options), (x,), label=label)
 
 
+def unpooled(lib: Any, rank: int, x: Any, *arguments: Any, **options: Any) -> Any:
+    """A pool and its inverse."""
+    value, index = getattr(functional(lib), f"max_pool{rank}d")(x, *arguments, return_indices=True)
+    return getattr(functional(lib), f"max_unpool{rank}d")(value, index, *arguments, **options)
+
+
 CASES = [
     Case(
         "Tensor.unfold",
@@ -112,6 +118,29 @@ CASES = [
     power("lp_pool2d", "strided, ceil", (2, 5, 4), 3, (2, 3), (1, 2), True),
     power("lp_pool2d", "largest of the negatives", (2, 5, 4), -float("inf"), 2),
     power("lp_pool3d", "plain", (1, 2, 3, 4), 1.5, (2, 1, 2), 1),
+    # --- what was largest, put back
+    *(
+        Case(
+            f"nn.functional.max_unpool{rank}d",
+            lambda lib, x, n=rank: unpooled(lib, n, x, 2),
+            (X((2, *(4,) * rank), apart=True),),
+            also=((X((1, 2, *(5,) * rank), apart=True),),) if rank < 3 else (),
+        )
+        for rank in (1, 2, 3)
+    ),
+    Case(
+        "nn.functional.max_unpool2d",
+        lambda lib, x: unpooled(lib, 2, x, (3, 2), (3, 3), (1, 0), output_size=(6, 7)),
+        (X((2, 6, 7), apart=True),),
+        label="all options",
+    ),
+    Case(
+        "nn.functional.max_unpool1d",
+        lambda lib, x: unpooled(lib, 1, x, 3, 1, 1, output_size=(2, 1, 6)),
+        (X((2, 1, 6), apart=True),),
+        grad=False,  # each of the equal values gets the gradient, as in PyTorch: no difference shows that
+        label="one place for several",
+    ),
     # --- columns
     case("unfold", "plain", (2, 2, 3, 4), 2, also=((2, 4, 3), (0, 2, 3, 3), (1, 1, 2, 2))),
     case("unfold", "all options", (1, 2, 5, 6), (2, 3), (2, 1), (1, 2), (2, 3)),
@@ -127,7 +156,21 @@ def misuse(
     return Misuse(f"nn.functional.{name}", call(name, *arguments, **options), (x,), says, accepted)
 
 
+def unpooling(says: str, shape: Any, index: Any, **options: Any) -> Misuse:
+    return Misuse(
+        "nn.functional.max_unpool2d",
+        lambda lib, x, i: functional(lib).max_unpool2d(x, i, 2, **options),
+        (X(shape), index),
+        says,
+    )
+
+
 MISUSES = [
+    unpooling("int32, but must be int64", (1, 2, 2), Of("int32", (1, 2, 2))),
+    unpooling(r"\(1, 2, 3\)", (1, 2, 2), Of("int64", (1, 2, 3))),
+    unpooling(r"output_size \(9, 4\)", (1, 2, 2), Of("int64", (1, 2, 2)), output_size=(9, 4)),
+    unpooling("output_size", (1, 2, 2), Of("int64", (1, 2, 2)), output_size=(4, 4, 4)),
+    unpooling("99", (1, 2, 2), Of("int64", (1, 2, 2), 99, 100)),
     Misuse("Tensor.unfold", lambda lib, x: x.unfold(0, 6, 1), (X((5,)),), says=r"windows of 6 .*\(5,\)"),
     Misuse("Tensor.unfold", lambda lib, x: x.unfold(0, -1, 1), (X((5,)),)),
     Misuse("Tensor.unfold", lambda lib, x: x.unfold(0, 2, 0), (X((5,)),), says="step is 0"),

@@ -16,3 +16,4 @@ from flame.nn.functional.norm import *
 from flame.nn.functional.pool import *
 from flame.nn.functional.rearrange import *
 from flame.nn.functional.resample import *
+from flame.nn.functional.unpool import *

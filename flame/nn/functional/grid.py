@@ -1,22 +1,21 @@
 """Images read at given places (Jaderberg et al., arXiv:1506.02025)."""
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from math import prod
 
 from flame.errors import DTypeError, FlameError, ShapeError
 from flame.ir import dtype as dt
-from flame.nn.functional.resample import cubic
+from flame.ir.node import apply
 from flame.ops.create import arange, ones_like, zeros_like
 from flame.ops.elementwise import to_dtype, where
 from flame.ops.join import stack
-from flame.tensor import Tensor
+from flame.tensor import Tensor, new, same_device
 
 __all__ = ["affine_grid", "grid_sample"]
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
-Corner = tuple[Tensor, Tensor]  # a whole position along an axis, and its weight
+Near = tuple[Tensor, Tensor]  # along one axis, the whole positions near each place, behind it, and their weights
 
 
 def grid_sample(
@@ -43,17 +42,11 @@ def grid_sample(
     places = [_scaled(wide[..., len(size) - 1 - a], n, align) for a, n in enumerate(size)]  # x is the last axis
     inner = _inner(padding_mode, align)
     if mode == "bicubic":
-        corners = [[(inner(p, n), w) for p, w in _cubic(at)] for at, n in zip(places, size, strict=True)]
+        near = [(inner(p, n), w) for (p, w), n in zip(map(_cubic, places), size, strict=True)]
     else:
-        made = _linear if mode == "bilinear" else _nearest
-        corners = [made(inner(at, n)) for at, n in zip(places, size, strict=True)]
+        near = [NEAR[mode](inner(at, n)) for at, n in zip(places, size, strict=True)]
     x = to_dtype(input, wide.dtype).reshape(*input.shape[:2], prod(size))
-    out: Tensor | None = None
-    for some in product(*corners):
-        part = _read(x, size, some)
-        out = part if out is None else out + part
-    assert out is not None
-    return to_dtype(out, input.dtype)
+    return to_dtype(_read(x, size, near), input.dtype)
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -104,6 +97,7 @@ def _check(input: Tensor, grid: Tensor, mode: str, padding_mode: str) -> None:
         raise ShapeError(f"grid_sample: {shapes}; only the batch may be empty")
     if mode == "bicubic" and input.ndim == 5:
         raise FlameError("grid_sample: mode 'bicubic' is for (N, C, H, W); use 'bilinear' or 'nearest' for volumes")
+    same_device("grid_sample", input, grid)
     if not input.dtype.is_float or grid.dtype is not input.dtype:
         raise DTypeError(
             f"grid_sample: input is {input.dtype} and grid {grid.dtype}; both must have one floating dtype"
@@ -133,35 +127,51 @@ def _inner(padding: str, align: bool) -> Callable[[Tensor, int], Tensor]:
     return {"zeros": lambda at, n: at, "border": border, "reflection": reflection}[padding]
 
 
-def _linear(at: Tensor) -> list[Corner]:
+def _taps(like: Tensor, count: int) -> Tensor:
+    """0, 1, … along a new last axis."""
+    return to_dtype(arange(count, device=like.device), like.dtype)
+
+
+def _linear(at: Tensor) -> Near:
+    at, taps = at.unsqueeze(-1), _taps(at, 2)
     low = at.detach().floor()
-    return [(low, (low + 1) - at), (low + 1, at - low)]
+    return low + taps, where(taps.eq(0), (low + 1) - at, at - low)
 
 
-def _nearest(at: Tensor) -> list[Corner]:
-    whole = at.detach().round()
-    return [(whole, ones_like(whole))]
+def _nearest(at: Tensor) -> Near:
+    whole = at.detach().round().unsqueeze(-1)
+    return whole, ones_like(whole)
 
 
-def _cubic(at: Tensor) -> list[Corner]:
-    low = at.detach().floor()
-    return [(low + (i - 1), w) for i, w in enumerate(cubic(at - low, -0.75))]
+def _cubic(at: Tensor) -> Near:
+    """Four neighbours, weighted by cubic convolution of their distance (Keys, 1981, with a = -0.75)."""
+    at, a = at.unsqueeze(-1), -0.75
+    place = at.detach().floor() + (_taps(at, 4) - 1)
+    x = (at - place).abs()
+    close = ((a + 2) * x - (a + 3)) * x * x + 1
+    return place, where(x <= 1, close, ((x - 5) * x + 8) * x * a - 4 * a)
 
 
-def _read(x: Tensor, size: Sequence[int], corner: Sequence[Corner]) -> Tensor:
-    """One neighbour of every place, times its weight; nothing outside. x (N, C, prod(size)) → (N, C, …)."""
+NEAR = {"bilinear": _linear, "nearest": _nearest}
+
+
+def _read(x: Tensor, size: Sequence[int], near: Sequence[Near]) -> Tensor:
+    """The weighted sum of the neighbours of every place; nothing outside counts. x (N, C, prod(size)) → (N, C, …)."""
     flat: Tensor | None = None
     inside: Tensor | None = None
     weight: Tensor | None = None
-    for n, (at, w) in zip(size, corner, strict=True):
+    for a, (n, (at, w)) in enumerate(zip(size, near, strict=True)):
+        later = (1,) * (len(size) - 1 - a)
+        at, w = (t.reshape(*t.shape[:-1], *(1,) * a, t.shape[-1], *later) for t in (at, w))
         here = (at >= 0) & (at <= n - 1)
         place = where(here, at, 0).long()
         flat = place if flat is None else flat * n + place
         inside = here if inside is None else inside & here
         weight = w if weight is None else weight * w
     assert flat is not None and inside is not None and weight is not None
+    places, taps = flat.shape[1 : 1 + len(size)], prod(flat.shape[1 + len(size) :])
     batch, channels = x.shape[:2]
-    count = prod(flat.shape[1:])
-    index = flat.reshape(batch, 1, count).expand(batch, channels, count)
-    found = x.gather(2, index).reshape(batch, channels, *flat.shape[1:])
-    return where(inside.unsqueeze(1), found * weight.unsqueeze(1), 0)
+    index = flat.reshape(batch, 1, prod(places) * taps).expand(batch, channels, prod(places) * taps)
+    found = new(apply("gather", x.node, index.node, axis=2), x.device, x).reshape(batch, channels, *places, taps)
+    weight, inside = (t.reshape(batch, 1, *places, taps) for t in (weight, inside))
+    return where(inside, found * weight, 0).sum(-1)

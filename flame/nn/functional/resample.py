@@ -6,17 +6,19 @@ Which neighbours and which weights is known beforehand: tables, in the arithmeti
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from flame.autograd.function import Function, FunctionCtx
 from flame.errors import DTypeError, FlameError, ShapeError
 from flame.ir import dtype as dt
+from flame.ir.node import apply
 from flame.nn.functional.adaptive import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from flame.ops.elementwise import to_dtype, where
-from flame.tensor import Tensor, from_array
+from flame.tensor import Tensor, from_array, new
 
 __all__ = ["interpolate", "upsample"]
 
@@ -115,6 +117,7 @@ class Table:
     place: np.ndarray
     weight: np.ndarray
 
+    @cached_property
     def backwards(self) -> "Table":
         """For each position of the axis, the results that read it: the same weights, transposed."""
         rows = [dict[int, float]() for _ in range(self.size)]
@@ -203,14 +206,30 @@ def _resized(
 
 def _along(x: Tensor, axis: int, made: Table, whole: bool) -> Tensor:
     """One axis through a table: (…, n, …) to (…, m, …)."""
-    m, t = made.place.shape
+    m = len(made.place)
     times = m // made.size
     if whole and times and np.array_equal(made.place[:, 0], np.arange(m) // max(1, times)):
         behind = x.unsqueeze(axis + 1)  # every element `times` times: no table
         return behind.expand(*(times if a == axis + 1 else -1 for a in range(behind.ndim))).flatten(axis, axis + 1)
-    picked = x.index_select(axis, from_array(made.place.reshape(-1), x.device))
-    if whole:
-        return picked
-    weight = from_array(made.weight, x.device).reshape(m, t, *(1,) * (x.ndim - axis - 1))
-    picked = picked.unflatten(axis, (m, t))
-    return to_dtype(where(weight.ne(0), picked * weight, 0).sum(axis + 1), x.dtype)
+    return _Weighted.apply(x, axis, made)
+
+
+class _Weighted(Function):
+    """Weighted sums along an axis by a table. The gradient is the same, backwards: no scatter is in it."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, axis: int, made: Table) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.axis, ctx.table = axis, made  # pyright: ignore[reportAttributeAccessIssue]
+        m, t = made.place.shape
+        place = from_array(made.place, x.device).reshape(m * t, *(1,) * (x.ndim - axis - 1))
+        places = place.expand(*x.shape[:axis], m * t, *x.shape[axis + 1 :])
+        picked = new(apply("gather", x.node, places.node, axis=axis), x.device)
+        if not x.dtype.is_float or (t == 1 and (made.weight == 1).all()):
+            return picked
+        weight = from_array(made.weight, x.device).reshape(m, t, *(1,) * (x.ndim - axis - 1))
+        picked = picked.unflatten(axis, (m, t))
+        return to_dtype(where(weight.ne(0), picked * weight, 0).sum(axis + 1), x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return _Weighted.apply(grads[0], ctx.axis, ctx.table.backwards), None, None
