@@ -28,11 +28,14 @@ from flame.nn.functional.conv import *
 from flame.nn.functional.layer import layer_norm
 from flame.nn.functional.norm import group_norm, rms_norm
 from flame.nn.functional.pool import avg_pool1d, max_pool1d, max_pool2d, max_pool3d
+from flame.ops import linalg
 from flame.ops.activation import *
 from flame.ops.compare import *
 from flame.ops.create import *
 from flame.ops.diagonal import *
+from flame.ops.distance import *
 from flame.ops.dtypes import *
+from flame.ops.einsum import *
 from flame.ops.elementwise import *
 from flame.ops.elementwise import TABLE as _TABLE
 from flame.ops.getitem import *
@@ -41,6 +44,7 @@ from flame.ops.interchange import *
 from flame.ops.join import *
 from flame.ops.layout import *
 from flame.ops.math import *
+from flame.ops.matrix import *
 from flame.ops.pad import *
 from flame.ops.part import *
 from flame.ops.place import *

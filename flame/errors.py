@@ -53,6 +53,10 @@ class ValidationError(FlameError, RuntimeError):
     """FLAME_VALIDATE=1 found a kernel or a plan that differs from the oracle."""
 
 
+class LinAlgError(FlameError, RuntimeError):
+    """A matrix is not what an operation of linear algebra needs: it is singular, or not positive definite."""
+
+
 class ConfigError(FlameError, ValueError):
     """A knob (environment variable or `config` attribute) was given a value or a name it does not know."""
 

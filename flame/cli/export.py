@@ -21,6 +21,7 @@ COLOURS = {
     "REDUCE": "#fde2c8",
     "GATHER": "#e6dcf2",
     "CONTRACT": "#f8cfcf",
+    "HOST": "#f8cfcf",
     "CALL": "#f8cfcf",
     "slot": "#d9e8f6",
     "launch": "#fde2c8",

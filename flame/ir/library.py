@@ -8,6 +8,7 @@ import numpy as np
 
 from flame.errors import ValidationError
 from flame.ir.dtype import by_name
+from flame.ir.op import OPS
 
 Shape = tuple[int, ...]
 
@@ -123,3 +124,21 @@ class KernelSpec:
         out = np.empty(self.shape, by_name(self.dtype).numpy)
         self.code(*args, out)
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """An operator of the table that NumPy performs on whole tensors in the host's memory."""
+
+    op: str
+    attrs: tuple[tuple[str, Any], ...]
+    dtype: str  # of all operands, and of the result
+    shapes: tuple[Shape, ...]
+    result: Shape
+
+    def numpy(self, *arrays: Any) -> Any:
+        """The meaning: that of the operator."""
+        meaning = OPS[self.op].numpy
+        assert meaning is not None
+        given = (np.asarray(a).reshape(s) for a, s in zip(arrays, self.shapes, strict=True))
+        return np.asarray(meaning(*given, **dict(self.attrs)))

@@ -26,6 +26,7 @@ class Kind(Enum):
     SCAN = auto()  # out[i, k] = fold of a[i, r] over r <= k
     GATHER = auto()  # out[i] = a[index(i, b[i])]: where to read is itself a value
     CONTRACT = auto()  # a product, a scatter or a sort: a library may do it, else `decompose`
+    HOST = auto()  # LAPACK in the host's memory: passes/library.py makes a call of it
     CALL = auto()  # a library call chosen by passes/library.py
 
 

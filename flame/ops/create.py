@@ -78,7 +78,8 @@ def _listed(data: Any, dtype: DType | None) -> np.ndarray:
         first = first[0]
     own = isinstance(first, (Tensor, np.ndarray)) or hasattr(first, "__array__")
     try:
-        array = np.asarray(_read(data, own))
+        array = np.asarray(_read(data))
+        kind = _promoted(data) if own else dt.default() if array.dtype == np.float64 else None
     except (ValueError, OverflowError) as problem:
         raise DTypeError(f"tensor: the nested lists are ragged ({problem}); make all rows equally long") from None
     if (array.dtype.kind not in "biuf" and array.dtype != dt.bfloat16.numpy) or array.dtype == np.uint64:
@@ -88,17 +89,25 @@ def _listed(data: Any, dtype: DType | None) -> np.ndarray:
         least = info.min or -info.max
         if int(array.min()) < least or int(array.max()) > info.max:
             raise DTypeError(f"tensor: {dtype} holds {info.min} to {info.max}; {data!r} goes beyond")
-    made_of_python = array.dtype == np.float64 and not own
-    return array.astype(dt.default().numpy) if made_of_python and dtype is None else array
+    return array.astype(kind.numpy) if kind is not None and dtype is None else array
 
 
-def _read(data: Any, own: bool) -> Any:
-    """Nested lists with every tensor as an array; beside such, Python's floats have the default dtype."""
-    if isinstance(data, Tensor):
-        return data.numpy()
-    if isinstance(data, float) and own:
-        return dt.default().numpy.type(data)
-    return [_read(x, own) for x in data] if isinstance(data, (list, tuple)) else data
+def _promoted(data: Any) -> DType | None:
+    """The dtype in which all numbers of nested lists meet."""
+    if not isinstance(data, (list, tuple)):
+        held = isinstance(data, Tensor) or hasattr(data, "__array__")
+        return dt.of_numpy(_read(data).dtype) if held else dt.of_scalar(data)
+    found: DType | None = None
+    for kind in map(_promoted, data):
+        found = kind if found is None else found if kind is None else dt.promote(found, kind)
+    return found
+
+
+def _read(data: Any) -> Any:
+    """Nested lists with every tensor as an array."""
+    if isinstance(data, (list, tuple)):
+        return [_read(x) for x in data]
+    return np.asarray(data) if isinstance(data, Tensor) or hasattr(data, "__array__") else data
 
 
 def _where(device: Where) -> Device:

@@ -10,7 +10,7 @@ from math import prod
 
 from flame.ir import dtype as dt
 from flame.ir.graph import toposort
-from flame.ir.library import MatmulSpec, SortSpec, View
+from flame.ir.library import HostSpec, MatmulSpec, SortSpec, View
 from flame.ir.node import Index, Node, apply, cast, const, reshape, var
 from flame.ir.op import Kind
 from flame.ir.ops.movement import flatten
@@ -102,7 +102,15 @@ def libraries(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple
     return tuple(new[r] for r in roots)
 
 
+def on_host(node: Node) -> Node:
+    """The call of an operator that only the host performs, whatever the target."""
+    spec = HostSpec(node.op.name, node.attrs, node.dtype.name, tuple(s.shape for s in node.src), node.shape)
+    return apply("call", *node.src, routine="host", spec=spec, of=node.shape, as_=node.dtype)
+
+
 def _chosen(node: Node, target: Target, simple: Scalars) -> Node:
+    if node.op.kind is Kind.HOST:
+        return on_host(node)
     if node.op.kind is not Kind.CONTRACT:
         return node
     routine = ROUTINES.get(node.op.name) if node.op.name in target.libraries else None

@@ -14,14 +14,14 @@ from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import CPU
-from flame.runtime import lib_numpy, user_cpu
+from flame.runtime import lib_host, lib_numpy, user_cpu
 from flame.runtime.buffer import Buffer
 from flame.runtime.cpu_compile import load_cpu
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import host_pool
 from flame.runtime.workers import Job
 
-ROUTINES = lib_numpy.ROUTINES | user_cpu.ROUTINES
+ROUTINES: dict[str, Any] = lib_numpy.ROUTINES | lib_host.ROUTINES | user_cpu.ROUTINES
 SHARED_FROM = 1 << 16  # elements that are worth waking another thread for
 
 

@@ -11,7 +11,7 @@ from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import CUDA
-from flame.runtime import cuda, lib_cublaslt, user_cuda
+from flame.runtime import cuda, lib_cublaslt, lib_host, user_cuda
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import Pool
@@ -87,14 +87,20 @@ class CUDADevice(Device):
     def call(self, step: Call) -> Action:
         if step.routine == "kernel":
             return user_cuda.bind(step, self.target.cc, self.stream.handle)
+        if step.routine == "host":
+            perform = lib_host.from_afar(step.spec, self.download_from, self._upload_to)
+            return lambda at: perform(at[step.out], *(at[s] for s in step.inputs))
         if step.routine != "matmul":
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
         run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
         return lambda at: run(at[a], at[b], at[out], stream)
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
+        self._upload_to(buffer.address, array)
+
+    def _upload_to(self, address: int, array: np.ndarray) -> None:
         cuda.use(self.number)
-        cuda.copy_in(buffer.address, array.ctypes.data, array.nbytes, self.stream)
+        cuda.copy_in(address, array.ctypes.data, array.nbytes, self.stream)
         self.stream.synchronize()  # the array may be gone before the copy has read it
 
     def duplicate(self, address: int, buffer: Buffer) -> None:

@@ -5,6 +5,7 @@ from flame.nn.functional.adaptive import *
 from flame.nn.functional.attention import *
 from flame.nn.functional.columns import *
 from flame.nn.functional.conv import *
+from flame.nn.functional.distance import *
 from flame.nn.functional.dropout import *
 from flame.nn.functional.grid import *
 from flame.nn.functional.layer import *

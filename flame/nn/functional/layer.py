@@ -7,7 +7,7 @@ from flame.ops.index import embedding as rows_of
 from flame.ops.search import one_hot
 from flame.tensor import Tensor
 
-__all__ = ["embedding", "layer_norm", "linear", "one_hot"]
+__all__ = ["bilinear", "embedding", "layer_norm", "linear", "one_hot"]
 
 HALF = ("float16", "bfloat16")  # statistics of these are computed in float32
 
@@ -26,6 +26,26 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             "the weight must be (out, in) and the input (*, in)"
         )
     product = input @ weight.transpose(0, 1)
+    return product if bias is None else product + bias
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x₁ᵀ W x₂ + b for each output. (*, in1), (*, in2), (out, in1, in2), (out) → (*, out), all of one floating dtype.
+
+    Raises ShapeError when the inputs' leading dimensions differ or the last are not the weight's.
+
+    >>> bilinear(flame.tensor([2.0]), flame.tensor([3.0]), flame.tensor([[[4.0]]])).numpy().tolist()
+    [24.0]
+    """
+    wanted = (input1.shape[-1:], input2.shape[-1:])
+    if weight.ndim != 3 or wanted != (weight.shape[1:2], weight.shape[2:3]) or input1.shape[:-1] != input2.shape[:-1]:
+        raise ShapeError(
+            f"bilinear: inputs {input1.shape} and {input2.shape} do not fit the weight {weight.shape}; they must be "
+            "(*, in1), (*, in2) and (out, in1, in2)"
+        )
+    out, in1, in2 = weight.shape
+    rows = (input2 @ weight.reshape(out * in1, in2).transpose(0, 1)).reshape(*input2.shape[:-1], out, in1)
+    product = (rows * input1.unsqueeze(-2)).sum(-1)
     return product if bias is None else product + bias
 
 

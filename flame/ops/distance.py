@@ -1,0 +1,77 @@
+"""Distances between rows of matrices."""
+
+import math
+
+import numpy as np
+
+from flame.errors import DTypeError, ShapeError
+from flame.ops.elementwise import to_dtype, where
+from flame.ops.product import matmul
+from flame.ops.shape import broadcast_shapes, expand, transpose, unsqueeze
+from flame.tensor import Tensor, from_array, new
+
+__all__ = ["cdist", "pdist"]
+
+MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+LARGE = 25  # rows from which on PyTorch, too, forms Euclidean distances by a matrix product
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
+    """The p-norm of the difference of each row of x1 and each of x2: (…, m, d) and (…, n, d) to (…, m, n).
+
+    Euclidean distances of many rows go through a matrix product, |a|² + |b|² − 2ab, which loses digits of small ones;
+    `compute_mode` forbids it. Where rows are equal the gradient is 0.
+    """
+    _check("cdist", p, x1, x2)
+    if min(x1.ndim, x2.ndim) < 2 or x1.shape[-1] != x2.shape[-1]:
+        raise ShapeError(f"cdist: needs rows of one length, got {x1.shape} and {x2.shape}")
+    if compute_mode not in MODES:
+        raise DTypeError(f"cdist: compute_mode {compute_mode!r} is none of {', '.join(MODES)}")
+    large = max(x1.shape[-2], x2.shape[-2]) > LARGE
+    if p == 2 and (compute_mode == MODES[1] or (compute_mode == MODES[0] and large)):
+        batch = broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
+        a, b = (expand(x, (*batch, *x.shape[-2:])) for x in (x1, x2))
+        squares = (a * a).sum(-1, True) + transpose((b * b).sum(-1, True), -1, -2)
+        return _root(squares - matmul(a, transpose(b, -1, -2)) * 2)
+    return length(unsqueeze(x1, -2) - unsqueeze(x2, -3), p)
+
+
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
+    """The p-norm of the difference of every two rows: (n, d) to (n (n - 1) / 2), in order of their numbers."""
+    _check("pdist", p, input)
+    if input.ndim != 2:
+        raise ShapeError(f"pdist: needs a matrix, got {input.shape}")
+    first, second = (from_array(i, input.device) for i in np.triu_indices(input.shape[0], 1))
+    return length(input.index_select(0, first) - input.index_select(0, second), p)
+
+
+def _check(name: str, p: float, *rows: Tensor) -> None:
+    for x in rows:
+        if not x.dtype.is_float or x.dtype is not rows[0].dtype:
+            raise DTypeError(
+                f"{name}: needs floating tensors of one dtype, got {', '.join(str(r.dtype) for r in rows)}"
+            )
+    if p < 0:
+        raise ShapeError(f"{name}: p must be at least 0, got {p}")
+
+
+def _root(squares: Tensor) -> Tensor:
+    """The square root, whose gradient is 0 where there is nothing to take it of."""
+    some = squares > 0
+    return where(some, where(some, squares, 1.0).sqrt(), 0.0)
+
+
+def length(difference: Tensor, p: float) -> Tensor:
+    """The p-norm over the last dimension, with gradient 0 where the length is 0."""
+    if p == 0:
+        count = to_dtype(difference.ne(0), difference.dtype).sum(-1)
+        return new(count.node, count.device, difference)
+    if p == 1:
+        return difference.abs().sum(-1)
+    if p == 2:
+        return _root((difference * difference).sum(-1))
+    if math.isinf(p):
+        return difference.abs().amax(-1) if difference.shape[-1] else difference.sum(-1)
+    some = difference.ne(0)
+    total = where(some, where(some, difference.abs(), 1.0) ** p, 0.0).sum(-1)
+    return where(total > 0, where(total > 0, total, 1.0) ** (1 / p), 0.0)
