@@ -71,15 +71,15 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 
 @method
-def fmax(input: Tensor, other: Tensor) -> Tensor:
+def fmax(input: Tensor, other: Any) -> Tensor:
     """The larger; a number wins over nan."""
-    return where((input >= other) | TABLE["isnan"](other), input, other)
+    return where(TABLE["ge"](input, other) | (other != other), input, other)
 
 
 @method
-def fmin(input: Tensor, other: Tensor) -> Tensor:
+def fmin(input: Tensor, other: Any) -> Tensor:
     """The smaller; a number wins over nan."""
-    return where((input <= other) | TABLE["isnan"](other), input, other)
+    return where(TABLE["le"](input, other) | (other != other), input, other)
 
 
 # --- what kind of number ----------------------------------------------------------------------------------------------

@@ -67,6 +67,10 @@ def _function(op: Op) -> Callable[..., Tensor]:
     logical = op.dtype is rules.logical
 
     def one(input: Tensor) -> Tensor:
+        if not isinstance(input, Tensor):
+            raise DTypeError(
+                f"{op.name}: needs a Tensor, got {input!r} of type {type(input).__name__}; use flame.tensor()"
+            )
         if logical or input.node.dtype.category != dt.FLOAT:
             return apply_op(op, input)
         return new(apply(op, input.node), input.device, input)

@@ -64,7 +64,8 @@ def _times(name: str, input: Any, other: Any, alpha: float) -> Any:
         raise DTypeError(f"{name}: alpha is {alpha}, but the operands are integers; cast one first, e.g. x.float()")
     if not isinstance(other, Tensor):
         return other * alpha
-    return to_dtype(other, operands(name, input, other)[2]) * alpha
+    dtype = operands(name, input, other)[2]
+    return to_dtype(to_dtype(other, dtype) * alpha, dtype)
 
 
 @in_table
@@ -178,7 +179,8 @@ def square(input: Tensor) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """input to the power of exponent; of integers by products, modulo the width of the dtype.
 
-    Raises DTypeError for integers to the power of a negative Python number; as elements, negative exponents give 0.
+    Raises DTypeError for integers to the power of a negative Python number; as elements, negative exponents give 0,
+    but 1 or -1 of these.
     """
     if integers(input, exponent):
         return _integer_power(input, exponent)
@@ -195,7 +197,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 
 def _integer_power(input: Any, exponent: Any) -> Tensor:
-    """Repeated squaring, exact modulo the width of the dtype; for exponents from 0 to 63 (0 for negative ones)."""
+    """Repeated squaring, exact modulo the width of the dtype; for exponents up to 63."""
     nodes, device, dtype, _ = operands("pow", input, exponent)
     if dtype is dt.boolean:
         raise DTypeError("pow: needs numbers, got bool operands; cast one of them first, e.g. .int()")
@@ -206,9 +208,11 @@ def _integer_power(input: Any, exponent: Any) -> Tensor:
                 f"pow: integers have no power {exponent}; cast to float first, e.g. x.float() ** {exponent}"
             )
         return _power(base, int(exponent))
-    out = (power >= 0).to(dtype)
+    odd = (power % 2).ne(0)
+    reciprocal = where(base.eq(1) | (base.eq(-1) & ~odd), 1, where(base.eq(-1), -1, 0))  # whole only of 1 and -1
+    out = where(power >= 0, 1, reciprocal.to(dtype))
     for bit in range(6):
-        out = where((power // 2**bit % 2).ne(0), out * _power(base, 2**bit), out)
+        out = where((power // 2**bit % 2).ne(0) & (power >= 0), out * _power(base, 2**bit), out)
     return out
 
 
@@ -230,9 +234,9 @@ method(float_power)
 
 
 @method
-def ldexp(input: Tensor, other: Tensor) -> Tensor:
+def ldexp(input: Tensor, other: Any) -> Tensor:
     """input * 2**other."""
-    return input * TABLE["exp2"](other)
+    return input * (TABLE["exp2"](other) if isinstance(other, Tensor) else 2.0**other)
 
 
 # --- functions of one float -------------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ def operands(name: str, *given: Any) -> tuple[list[Node], Device, DType, list[Te
                 f"{name}: cannot combine a Tensor with {g!r} of type {type(g).__name__}; give a number or a Tensor"
             )
         if not isinstance(g, Tensor):
+            if isinstance(g, int) and not -(1 << 63) <= g < 1 << 63:
+                raise DTypeError(f"{name}: {g} is beyond 64 bits; give it as a float, e.g. {float(g)}")
             numbers.append(g)
     dtype = dt.result_type([(t.dtype, t.ndim) for t in tensors], numbers)
     return [g.node if isinstance(g, Tensor) else constant(g, dtype) for g in given], device, dtype, tensors

@@ -79,6 +79,7 @@ CASES = [
     # sums and products, with numbers on either side
     *(two(name, dtypes=NUMBERS) for name in ("add", "sub", "mul", "subtract", "multiply")),
     two("add", dtypes=("bool",), label="bool", grad=False),
+    two("add", call=lambda lib, a, b: lib.add(a, b, alpha=2), dtypes=("bool",), label="bool, alpha", grad=False),
     two("mul", dtypes=("bool",), label="bool", grad=False),
     two("add", call=lambda lib, a, b: lib.add(a, b, alpha=2), label="alpha", dtypes=NUMBERS),
     two("add", call=lambda lib, a, b: a.add(b, alpha=0.5), label="fractional alpha"),
@@ -124,6 +125,7 @@ CASES = [
     # powers
     two("pow", 0.2, 3, special=False),
     two("pow", 0, 4, dtypes=INTS, label="integers", special=False),
+    two("pow", -2, 3, dtypes=("int64", "int32", "int16", "int8"), label="signed", special=False, grad=False),
     two("pow", -2, 3, call=lambda lib, a, b: lib.pow(a, b.round()), grad=False, label="whole exponents"),
     *(
         one("pow", 0.2, 3, call=lambda lib, x, n=n: lib.pow(x, n), label=f"{n}", dtypes=FLOATS)
@@ -260,6 +262,11 @@ CASES += [
 MISUSES = [
     Misuse("add", lambda lib, a, b: lib.add(a, b), (X((3,)), X((4,))), says=r"\(3,\).*\(4,\)"),
     Misuse("add", lambda lib, a: lib.add(a, "one"), (X((3,)),), says="'one'"),
+    Misuse("add", lambda lib, a: a + 2**70, (Of("int64", (3,)),), says="64 bits"),
+    Misuse("eq", lambda lib, a: lib.eq(a, 2**70), (Of("int64", (3,)),), says="64 bits"),
+    Misuse("add", lambda lib, a: a + None, (X((3,)),), says="None"),
+    Misuse("exp", lambda lib: lib.exp(2.0), says="2.0 of type float"),
+    Misuse("atan2", lambda lib: lib.atan2(2.0, 1.0), says="at least one Tensor"),
     Misuse("add", lambda lib, a: lib.add(a, a, alpha=0.5), (Of("int64", (3,)),), says="alpha is 0.5"),
     Misuse("sub", lambda lib, a: a - a, (Of("bool", (3,)),), says="bool"),
     Misuse("neg", lambda lib, a: -a, (Of("bool", (3,)),), says="bool"),

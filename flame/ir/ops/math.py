@@ -173,7 +173,8 @@ def digamma(a: Node) -> Node:
     for coefficient in reversed(BERNOULLI[:-1]):
         series = (series + coefficient) * inverse
     right = apply("log", z) - like(a, 0.5) / z - series - below
-    turn = where(left, a - apply("trunc", a), like(a, 0.5)) * math.pi  # pi / tan(pi x) needs only the part of x below 1
+    fraction = apply("fmod", a, like(a, 1))  # all that pi / tan(pi x) needs, with the sign of a zero
+    turn = where(left, fraction, like(a, 0.5)) * math.pi
     cotangent = where(left, like(a, math.pi) / apply("tan", turn), like(a, 0))
     whole = left & apply("eq", a, apply("trunc", a)) & apply("ne", a, like(a, 0))
     return where(whole, like(a, math.nan), right - cotangent)
