@@ -11,10 +11,11 @@ from math import prod
 
 from flame.ir import node as nd
 from flame.ir.graph import toposort
-from flame.ir.group import Group, Space, carried, fold_position, position
+from flame.ir.group import Group, Space, carried, fold_position, position, segment_positions
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
+from flame.ir.ops.index import inside
 from flame.ir.ops.movement import flatten
 from flame.ir.plan import Call, Launch, Plan, Slot, Step
 
@@ -58,6 +59,7 @@ class _Lowering:
         self.known: dict[Key, Node] = {}
         self.folds: list[tuple[int, Node, Node, Node]] = []  # level, accumulator, value, the reduction
         self.levels: dict[Node, int] = {}  # of accumulators
+        self.bounds: dict[Node, tuple[Node, Node]] = {}  # of accumulators of segments
         self.steps: list[tuple[Node, Node, Node]] = []  # of scans: accumulator, its next value, the scan
 
     def kernel(self) -> tuple[Kernel, list[Node]]:
@@ -107,11 +109,16 @@ class _Lowering:
         for level in range(1 + max((f[0] for f in self.folds), default=-1)):
             here = [f for f in self.folds if f[0] == level]
             body += _inits(here)
-            for size in dict.fromkeys(_folded(n) for *_, n in here):
-                folds = tuple(_fold(f) for f in here if _folded(f[3]) == size)
-                body.append(Loop(var(f"k{size}", extent=size), size, Role.SERIAL, folds))
+            for size, bounds in dict.fromkeys(map(self.walked, here)):
+                folds = tuple(_fold(f) for f in here if self.walked(f) == (size, bounds))
+                body.append(Loop(var(f"k{size}", extent=size), size, Role.SERIAL, folds, bounds))
         body += [s for s, _ in stores]
         return Loop(var("r", extent=self.space.grid), self.space.grid, Role.SPREAD, tuple(body))
+
+    def walked(self, f: tuple[int, Node, Node, Node]) -> tuple[int, tuple[Node, Node] | None]:
+        """How many elements a fold visits at most, and between which bounds."""
+        _, acc, _, n = f
+        return (n.src[0].shape[n["axis"]] if acc in self.bounds else _folded(n)), self.bounds.get(acc)
 
     def scan(self, stores: list[tuple[Store, int]]) -> Loop:
         length = self.space.scan
@@ -152,6 +159,9 @@ class _Lowering:
                 return [self.moved(key)[0]]
             case Kind.REDUCE:  # every element of its row exists, whichever of its readers' elements do
                 return [(n.src[0], self.simple_index(fold_position(n, at, self.space)), None)]
+            case Kind.SEGMENT:
+                value, begin, end = map(self.simple_index, segment_positions(n, at))
+                return [(n.src[0], value, ok), (n.src[1], begin, ok), (n.src[1], end, ok)]
             case Kind.GATHER:
                 first: Key = (n.src[1], at, ok)
                 return [first, self.gathered(key)] if first in self.known else [first]
@@ -171,6 +181,8 @@ class _Lowering:
                 return parts[0] if inside is None else nd.where(inside, parts[0], const(n["fill"], parts[0].dtype))
             case Kind.REDUCE:
                 return self.fold(n, parts[0])
+            case Kind.SEGMENT:
+                return self.segment(n, *parts)
             case Kind.SCAN:
                 return self.stepped(n, parts)
             case Kind.GATHER:
@@ -205,10 +217,18 @@ class _Lowering:
         where = (self.simple(flatten(at, n.shape)), *((ok,) if ok is not None else ()))
         return apply("load", *where, param=param.name, as_=n.dtype)
 
-    def fold(self, n: Node, value: Node) -> Node:
+    def segment(self, n: Node, value: Node, begin: Node, end: Node) -> Node:
+        """The accumulator of a segment: no bound leaves the axis, whatever its value."""
+        size = n.src[0].shape[n["axis"]] + 1
+        bounds = self.simple(inside(begin, size)), self.simple(inside(end, size))
+        return self.fold(n, value, bounds)
+
+    def fold(self, n: Node, value: Node, bounds: tuple[Node, Node] | None = None) -> Node:
         """The accumulator of a reduction; half precisions are folded in float32."""
         acc = var(f"acc{len(self.levels)}", n.dtype.register)
-        self.levels[acc] = self.level(value)
+        self.levels[acc] = max(map(self.level, (value, *(bounds or ()))))
+        if bounds is not None:
+            self.bounds[acc] = bounds
         self.folds.append((self.levels[acc], acc, cast(value, acc.dtype), n))
         return cast(acc, n.dtype)
 

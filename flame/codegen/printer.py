@@ -118,8 +118,8 @@ class _Kernel:
 
     def serial(self, s: loop.Loop) -> None:
         sp = self.speller
-        outside, reads = dict(sp.names), sp.reads
-        self.emit(f"for {s.var['name']} in range({s.extent}):")
+        outside, reads, around = dict(sp.names), sp.reads, sp.loop_guard
+        self.emit(f"for {s.var['name']} in range({self.limits(s)}):")
         self.pad += 1
         if sp.row is not None:
             sp.count_reads(v for inner in s.body for v in scalars(inner))
@@ -128,7 +128,16 @@ class _Kernel:
         if any(isinstance(inner, loop.Gather) for inner in s.body):
             self.emit(*self.target.again())
         self.pad -= 1
-        sp.names, sp.reads = outside, reads
+        sp.names, sp.reads, sp.loop_guard = outside, reads, around
+
+    def limits(self, s: loop.Loop) -> str:
+        """Between what a serial loop counts. Where lanes go together, those that are through are masked."""
+        if s.bounds is None:
+            return str(s.extent)
+        begin, end = map(self.text, s.bounds)
+        if not self.target.lanes_are_loops:
+            self.speller.loop_guard = f"({s.var['name']} < {end})"
+        return f"{begin}, {end}"
 
     def hoist(self, stmts: tuple[loop.Statement, ...]) -> None:
         """Print what is the same for all elements before the loop."""
@@ -194,7 +203,8 @@ class _Kernel:
         if s.acc in sp.varies:
             for i, v in self.elements():
                 acc = sp.own(s.acc, i, v)
-                self.emit(f"{acc} = {combine(s.combine, acc, self.text(s.value, i, v), dtype)}")
+                more = combine(s.combine, acc, self.text(s.value, i, v), dtype)
+                self.emit(f"{acc} = {f'select({sp.loop_guard}, {more}, {acc})' if sp.loop_guard else more}")
             return
         acc, parts = s.acc["name"], list[str]()
         for i in range(self.at.items):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from flame.ir.graph import toposort
-from flame.ir.index import contiguous
+from flame.ir.index import contiguous, walk
 from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, accesses, scalars, statements
 from flame.ir.node import Node
 from flame.ir.plan import Plan, map_kernels
@@ -49,8 +49,14 @@ def _one_lane(k: Kernel) -> Layout:
     """Elements that fold their own column stand side by side: each round reads a whole line of memory."""
     for s in statements(k.body):
         if isinstance(s, Loop) and s.role is Role.ROW and any(isinstance(x, Loop) for x in s.body):
-            return Layout(vector=next((v for v in LINE if s.extent % v == 0), 1))
+            return Layout(vector=next((v for v in LINE if s.extent % v == 0 and _together(k, s, v)), 1))
     return Layout()
+
+
+def _together(k: Kernel, row: Loop, v: int) -> bool:
+    """True if neighbouring elements walk between the same bounds: then one loop serves them."""
+    bounds = [b for s in statements(k.body) if isinstance(s, Loop) for b in scalars(s)]
+    return all(walk(b, row.var, v)[0] == 0 for b in bounds)
 
 
 def _streams(at: Any, row: Loop) -> bool:
@@ -82,7 +88,11 @@ def vector(k: Kernel, row: Loop) -> int:
     wide = max(16 // types[p].size for p, _, _ in touched)
     for v in (8, 4, 2):
         fits = v <= wide and row.extent % v == 0
-        if fits and any(contiguous(at, row.var, v) and types[p].size * v >= 8 for p, at, _ in touched):
+        if (
+            fits
+            and _together(k, row, v)
+            and any(contiguous(at, row.var, v) and types[p].size * v >= 8 for p, at, _ in touched)
+        ):
             return v
     return 1
 

@@ -32,6 +32,7 @@ class Speller:
         self.row: Node | None = None
         self.guards: dict[int, str] = {}
         self.row_guard: str | None = None
+        self.loop_guard: str | None = None  # whether this lane still takes part in a loop with bounds of its own
         self.reads: Counter[Node] = Counter()
         self.count = 0
         self._depends: dict[Node, int] = {}
@@ -165,9 +166,7 @@ class Speller:
     def condition(self, n: Node, i: int, v: int, guard: str | None) -> str | None:
         """Under what condition the load may touch memory: its own, and that of its item."""
         own = [self.names[self.key(c, i, v)] for c in n.src[1:]]
-        if not own:
-            return guard
-        return f"{own[0]} & {guard}" if guard else own[0]
+        return " & ".join([*own, *(g for g in (guard, self.loop_guard) if g)]) or None
 
 
 def read_by(n: Node) -> Iterable[int]:

@@ -36,12 +36,16 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`body` for each value of `var` below `extent`; `role` says what runs the iterations."""
+    """`body` for each value of `var` below `extent`; `role` says what runs the iterations.
+
+    With `bounds`, which only SERIAL loops have, each element has a beginning and an end of its own.
+    """
 
     var: Node
     extent: int
     role: Role
     body: tuple["Statement", ...]
+    bounds: tuple[Node, Node] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,8 @@ def scalars(s: Statement) -> tuple[Node, ...]:
             return (s.value,)
         case Store():
             return (s.index, s.value)
+        case Loop():
+            return s.bounds or ()
         case _:
             return ()
 
@@ -156,7 +162,8 @@ def map_scalars(kernel: Kernel, f: Callable[[Node], Node]) -> Kernel:
     def statement(s: Statement) -> Statement:
         match s:
             case Loop():
-                return replace(s, body=tuple(map(statement, s.body)))
+                bounds = s.bounds and (f(s.bounds[0]), f(s.bounds[1]))
+                return replace(s, body=tuple(map(statement, s.body)), bounds=bounds)
             case Init() | Fold() | Keep():
                 return replace(s, value=f(s.value))
             case Store():

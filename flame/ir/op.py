@@ -23,6 +23,7 @@ class Kind(Enum):
     ELEMENTWISE = auto()  # out[i] = f(a[i], b[i], ...)
     MOVEMENT = auto()  # out[i] = a[index(i)]
     REDUCE = auto()  # out[i] = fold of a[i, r] over r
+    SEGMENT = auto()  # out[i] = fold of a[r] over r from b[i] to b[i + 1]: where folds begin and end are values
     SCAN = auto()  # out[i, k] = fold of a[i, r] over r <= k
     GATHER = auto()  # out[i] = a[index(i, b[i])]: where to read is itself a value
     CONTRACT = auto()  # a product, a scatter or a sort: a library may do it, else `decompose`
@@ -44,7 +45,7 @@ class Op:
     scalar: str | None = None  # ELEMENTWISE: one element as a Python expression
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
-    combine: str | None = None  # REDUCE, a scatter: the elementwise operator that folds
+    combine: str | None = None  # REDUCE, SEGMENT, a scatter: the elementwise operator that folds
     step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
     identity: Rule | None = None  # of `combine`: its neutral value; SCAN: what there is before the first element
     decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators

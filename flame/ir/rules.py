@@ -118,6 +118,16 @@ def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     return index
 
 
+def segmented(shape: Shape, starts: Shape, *, axis: int) -> Shape:
+    out = tuple(n - 1 if a == axis else n for a, n in enumerate(starts))
+    fits = len(shape) == len(starts) > axis and all(
+        m == n for a, (m, n) in enumerate(zip(shape, out, strict=True)) if a != axis
+    )
+    if not fits or out[axis] < 0:
+        raise ShapeError(f"starts of shape {starts} do not fit {shape}: all axes but {axis} must agree")
+    return out
+
+
 def scattered(index: Shape, value: Shape, *, axis: int, size: int) -> Shape:
     reduced(index, axes=(axis,))
     return tuple(size if a == axis else n for a, n in enumerate(same(index, value)))

@@ -86,6 +86,9 @@ def kernel(k: loop.Kernel, sizes: bool = True) -> str:
         for s in stmts:
             if isinstance(s, loop.Loop):
                 extent = s.extent if sizes or depth > 1 else "n"
+                if s.bounds is not None:
+                    extent = " to ".join(spell(b) for b in s.bounds)
+                    lines.extend(pad + x for x in spell.taken())
                 lines.append(f"{pad}for {s.var['name']} in {extent} [{s.role.value}]")
                 walk(s.body, depth + 1, spell.text, spell.count)
             else:

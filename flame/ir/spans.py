@@ -88,8 +88,8 @@ def _span(n: Node, parts: list[Span | None]) -> Span | None:
         case "iota":
             return Span(0, n["n"] - 1, True)
         case "argsort":
-            length: int = n.shape[n["axis"]]
-            return Span(0, length - 1, True)
+            axis: int = n["axis"]
+            return Span(0, n.shape[axis] - 1, True)
         case "cast" if n.src[0].dtype is dt.boolean:
             return Span(0, 1)
         case "remainder" if (c := _constant(n.src[1])) is not None and c > 0:

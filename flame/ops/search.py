@@ -11,7 +11,8 @@ from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import spans
-from flame.ir.node import Node, apply
+from flame.ir.node import apply
+from flame.ir.ops.index import count_below
 from flame.ops.create import tensor
 from flame.ops.elementwise import to_dtype, where
 from flame.ops.join import stack
@@ -111,26 +112,6 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 
 # --- sorted search ----------------------------------------------------------------------------------------------------
-def count_below(line: Node, value: Node, right: bool) -> Node:
-    """How many elements of each sorted line (the last axis) come before each value; with `right`, or are equal to it.
-
-    Binary search in unrolled steps, from the highest bit of the answer down.
-    """
-    n = line.shape[-1]
-    found = nd.like(apply("iota", n=1), 0)
-    found = nd.expand(nd.reshape(found, (1,) * len(value.shape)), value.shape)
-    if not n:
-        return found
-    test = "gt" if right else "ge"
-    for bit in reversed(range(n.bit_length())):
-        further = found + (1 << bit)
-        inside = apply("le", further, nd.like(further, n))
-        element = apply("gather", line, further - 1, axis=len(line.shape) - 1)
-        before = apply("logical_not", apply(test, element, value))
-        found = nd.where(inside & before, further, found)
-    return found
-
-
 def searchsorted(
     sorted_sequence: Tensor,
     input: Any,
@@ -177,7 +158,7 @@ def _searched(name: str, line: Tensor, input: Any, right: bool, narrow: bool) ->
     kind = dt.promote(line.dtype, input.dtype)
     values = nd.cast(input.node, kind)
     flat = nd.reshape(values, (input.numel(),)) if line.ndim == 1 else values
-    found = nd.reshape(count_below(nd.cast(line.node, kind), flat, right), input.shape)
+    found = nd.reshape(count_below(nd.cast(line.node, kind), flat, line.ndim - 1, right), input.shape)
     return to_dtype(new(found, line.device), dt.int32 if narrow else dt.int64)
 
 

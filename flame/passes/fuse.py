@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of
+from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_positions
 from flame.ir.node import Index, Node, memory, var
 from flame.ir.op import Kind
 from flame.ir.target import Target
@@ -20,6 +20,7 @@ from flame.passes.merge import LARGEST, merge
 from flame.passes.simplify import Scalars
 
 Fit = tuple[Space | None, frozenset[Node]]
+FOLDS = (Kind.REDUCE, Kind.SEGMENT)
 ALONE = (Kind.CALL, Kind.SCAN)  # what is computed by a kernel or call of its own
 
 
@@ -49,7 +50,16 @@ def _must(roots: tuple[Node, ...], order: list[Node]) -> set[Node]:
             keep.add(n)
         elif n.op.kind is Kind.CALL:
             keep.update((n, *map(memory, n.src)))
+        elif n.op.kind is Kind.SEGMENT:
+            keep.add(_source(n.src[1]))  # all elements of a row read where it begins: it is found once
     return keep
+
+
+def _source(n: Node) -> Node:
+    """What movements move."""
+    while n.op.kind is Kind.MOVEMENT:
+        n = n.src[0]
+    return n
 
 
 def _cheaper(order: list[Node]) -> set[Node]:
@@ -109,6 +119,8 @@ class Walker:
             return [row_of(n, self.lanes)]
         if n.op.kind is Kind.SCAN:
             return [scan_of(n)]
+        if n.op.kind is Kind.SEGMENT:
+            return [Space(prod(n.shape))]
         found: dict[Space, None] = {}
         pending, seen = [n], {n}
         for m in pending:
@@ -148,7 +160,7 @@ class Walker:
                 aligned = aligned and at == self.at(m, space)
             elif m in stored:
                 continue
-            if m.op.kind is Kind.REDUCE and not self._fits(m, at, space, m is n):
+            if m.op.kind in FOLDS and not self._fits(m, at, space, m is n):
                 misfits.add(m)
             else:
                 pending.extend(self._below(m, at, space))
@@ -157,6 +169,8 @@ class Walker:
     def _fits(self, m: Node, at: Index, space: Space, own: bool) -> bool:
         if space.scan:
             return False
+        if m.op.kind is Kind.SEGMENT:
+            return not space.row and at == self.at(m, space)
         if carried(m, space):
             return own and at == self.at(m, space)
         wanted = row_of(m, self.lanes)
@@ -173,6 +187,9 @@ class Walker:
                 if key not in self._moves:
                     self._moves[key] = tuple(map(self.simple, fold_position(m, at, space)))
                 return [(m.src[0], self._moves[key])]
+            case Kind.SEGMENT:
+                value, begin, end = (tuple(map(self.simple, i)) for i in segment_positions(m, at))
+                return [(m.src[0], value), (m.src[1], begin), (m.src[1], end)]
             case Kind.GATHER:
                 return [(m.src[1], at), (m.src[0], self._gathered(m, at))]
             case _:

@@ -27,7 +27,7 @@ _run = threading.local()
 def run(source: str, name: str, blocks: int, threads: int, n: int, args) -> None:
     """Run the kernel `name` of a printed CUDA source on `blocks` of `threads` lanes each."""
     text = source.replace("flame.runtime.prelude_cuda", __name__)
-    scope: dict = {"__name__": f"flame_numpy_{name}"}
+    scope: dict = {"__name__": f"flame_numpy_{name}", "range": steps}
     exec(compile(text, f"<{name} under numpy>", "exec"), scope)
     tables: dict = {}
     given = [Buffer.of(a, f"argument {k} of {name}", tables) if _is_memory(a) else a for k, a in enumerate(args)]
@@ -62,6 +62,14 @@ def thread():
 def block():
     """The block's number, shape (blocks, 1)."""
     return np.arange(lanes().first, lanes().first + lanes().blocks, dtype=np.int64)[:, None]
+
+
+def steps(*limits):
+    """`range`, where each lane may have a beginning and an end of its own: as long as any lane goes on."""
+    if all(np.ndim(limit) == 0 for limit in limits):
+        return range(*limits)
+    begin, end = np.broadcast_arrays(*limits)
+    return (begin + k for k in range(int(np.max(end - begin, initial=0))))
 
 
 def barrier():

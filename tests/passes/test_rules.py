@@ -202,7 +202,7 @@ def shape_instances():
         ],
         "cast": [{"to": d} for d in dt.BY_NAME.values()],
     }
-    folds = {o.name: [{"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}] for o in OPS.values() if o.combine}
+    folds = {o.name: [{"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}] for o in OPS.values() if o.kind is Kind.REDUCE}
     for dtype, shape in product(
         (dt.float32, dt.bfloat16, dt.int8, dt.uint8, dt.boolean), ((3, 4), (1, 4), (1, 1), (1, 3, 4))
     ):

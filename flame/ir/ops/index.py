@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,10 @@ define(
 )
 
 
+FEW = 64  # places, or a quarter of the values, up to which looking at all values is quicker than sorting
+LITTLE = 1 << 16  # elements looked at in no time
+
+
 def wide(a: Any) -> bool:
     """True for half precisions, which are folded in float32."""
     return a.dtype.itemsize == 2 and a.dtype.kind not in "iu"
@@ -73,8 +78,15 @@ def scatter_numpy(name: str) -> Callable[..., Any]:
     return numpy
 
 
+def scatter_by_parts(node: Node) -> Node:
+    """For each place the fold of the values whose index is it: by looking at all, or by sorting where they are many."""
+    size, count = node["size"], node.src[1].shape[node["axis"]]
+    few = min(size, 4 * count) <= FEW or size * prod(node.src[1].shape) <= LITTLE
+    return scatter_by_fold(node) if few else scatter_by_segments(node)
+
+
 def scatter_by_fold(node: Node) -> Node:
-    """For each place, the fold of the values whose index is it: all are looked at."""
+    """All values are looked at."""
     index, value = node.src
     axis, size, count = node["axis"], node["size"], value.shape[node["axis"]]
     lead, rest = value.shape[:axis], value.shape[axis + 1 :]
@@ -86,6 +98,54 @@ def scatter_by_fold(node: Node) -> Node:
     picked = where(apply("eq", place, here), expand(reshape(value, (*lead, 1, count, *rest)), full), others)
     fold = next(o for o in OPS.values() if o.kind is Kind.REDUCE and o.combine == node.op.combine)
     return apply(fold, picked, axes=(axis + 1,))
+
+
+def scatter_by_segments(node: Node) -> Node:
+    """The values in the order of their places: those of one place stand side by side, in the order they had."""
+    index, value = node.src
+    axis, size = node["axis"], node["size"]
+    lead, rest = value.shape[:axis], value.shape[axis + 1 :]
+    shared = shared_index(index, axis)
+    line, at = (row_index(index, axis), 0) if shared else (index, axis)
+    line = inside(line, size)
+    order = apply("argsort", line, axis=at, descending=False)
+    edges = reshape(apply("iota", n=size + 1), (size + 1, *(1,) * (len(line.shape) - at - 1)))
+    edges = expand(edges, (*line.shape[:at], size + 1, *line.shape[at + 1 :]))
+    starts = count_below(apply("gather", line, order, axis=at), edges, at)
+    if shared:
+        order, starts = (reshape(n, (n.shape[0], *(1,) * len(rest))) for n in (order, starts))
+    order, starts = expand(order, value.shape), expand(starts, (*lead, size + 1, *rest))
+    fold = next(o for o in OPS.values() if o.kind is Kind.SEGMENT and o.combine == node.op.combine)
+    return apply(fold, apply("gather", value, order, axis=axis), starts, axis=axis)
+
+
+def shared_index(index: Node, axis: int) -> bool:
+    """True if the index is the same along all axes but one."""
+    source = index.src[0].shape if index.op.name == "expand" else index.shape
+    lead = len(index.shape) - len(source)
+    return all(a == axis or a < lead or source[a - lead] == 1 for a in range(len(index.shape)))
+
+
+def row_index(index: Node, axis: int) -> Node:
+    """The index along its axis, at the first position of all others."""
+    stop = tuple(n if a == axis else min(n, 1) for a, n in enumerate(index.shape))
+    first = apply("slice", index, start=(0,) * len(stop), stop=stop, step=(1,) * len(stop))
+    return reshape(first, (index.shape[axis],))
+
+
+def count_below(line: Node, value: Node, axis: int, right: bool = False) -> Node:
+    """How many elements of sorted lines along an axis come before each value; with `right`, or are equal to it.
+
+    Binary search in unrolled steps, from the highest bit of the answer down; nan comes behind all.
+    """
+    n = line.shape[axis]
+    found = expand(const(0), value.shape)
+    for bit in reversed(range(n.bit_length())):
+        further = found + (1 << bit)
+        element = apply("gather", line, further - 1, axis=axis)
+        before = apply("logical_not", apply("gt" if right else "ge", element, value))
+        found = where(apply("le", further, like(further, n)) & before, further, found)
+    return found
 
 
 def scattered_again(y: Node, name: str, index: Node, value: Node) -> Node:
@@ -132,7 +192,7 @@ def scatter(name: str, combine: str, identity: Any, grad: Callable[..., Grads], 
         grad=grad,
         combine=combine,
         identity=identity,
-        decompose=scatter_by_fold,
+        decompose=scatter_by_parts,
         batch=lambda n, y, index, value: apply(name, index, value, axis=y["axis"] + 1, size=y["size"]),
         examples=({"axis": 0, "size": 5}, {"axis": 1, "size": 3}),
         public=False,
@@ -151,3 +211,41 @@ scatter(
 scatter("scatter_mul", "mul", lambda d: 1, factor_grad, "The product of the values.", rules.numeric)
 scatter("scatter_max", "maximum", lowest, extreme_grad("ge", 1), "The largest of the values; nan wins.", rules.keep)
 scatter("scatter_min", "minimum", highest, extreme_grad("le", -1), "The smallest of the values; nan wins.", rules.keep)
+
+
+def segment_numpy(name: str) -> Callable[..., Any]:
+    def numpy(value: Any, starts: Any, axis: int) -> Any:
+        values, edges = np.moveaxis(value, axis, 0), np.clip(np.moveaxis(starts, axis, 0), 0, value.shape[axis])
+        out = of_neutral(OPS[name], (len(edges) - 1, *values.shape[1:]), value)
+        table = edges.reshape(len(edges), prod(edges.shape[1:]))
+        shared = out.size > 0 and bool((table == table[:, :1]).all())
+        for at in [(...,)] if shared else np.ndindex(*values.shape[1:]):
+            for s in range(len(out)):
+                begin, end = (int(np.ravel(edges[(e, *at)])[0]) for e in (s, s + 1))
+                if begin < end:
+                    part = values[(slice(begin, end), *at)].astype(out.dtype)
+                    out[(s, *at)] = folding(OPS[name]).reduce(part, 0, dtype=out.dtype)
+        return np.moveaxis(out, 0, axis).astype(value.dtype)
+
+    return numpy
+
+
+def segment(name: str, combine: str, identity: Any, dtype: Any, doc: str) -> None:
+    define(
+        name,
+        Kind.SEGMENT,
+        shape=rules.segmented,
+        dtype=lambda a, starts, **_: dtype(rules.first_by_index(a, starts)),
+        numpy=segment_numpy(name),
+        combine=combine,
+        identity=identity,
+        examples=({"axis": 0}, {"axis": 1}),
+        public=False,
+        doc=f"{doc} from each start to the next, in their order; of none the neutral value.",
+    )
+
+
+segment("segment_sum", "add", lambda d: 0, rules.numeric, "The sum of the values")
+segment("segment_prod", "mul", lambda d: 1, rules.numeric, "The product of the values")
+segment("segment_max", "maximum", lowest, rules.keep, "The largest of the values")
+segment("segment_min", "minimum", highest, rules.keep, "The smallest of the values")
