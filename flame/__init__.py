@@ -45,6 +45,7 @@ from flame.ops.join import *
 from flame.ops.layout import *
 from flame.ops.math import *
 from flame.ops.matrix import *
+from flame.ops.norm import *
 from flame.ops.pad import *
 from flame.ops.part import *
 from flame.ops.place import *
@@ -53,9 +54,13 @@ from flame.ops.python import *
 from flame.ops.random import *
 from flame.ops.reduce import *
 from flame.ops.sampling import *
+from flame.ops.scan import *
 from flame.ops.scatter import *
 from flame.ops.search import *
 from flame.ops.shape import *
+from flame.ops.sort import *
+from flame.ops.statistics import *
+from flame.ops.unique import *
 from flame.printing import get_printoptions, printoptions, set_printoptions
 from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from flame.tensor import Tensor, assign, realize, scalar

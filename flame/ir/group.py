@@ -45,7 +45,8 @@ def row_of(n: Node, lanes: int) -> Space:
 
 def scan_of(n: Node) -> Space:
     """The space of a scan: each lane walks along its axis, at one place of all others."""
-    length = n.shape[n["axis"]]
+    axis: int = n["axis"]
+    length = n.shape[axis]
     return Space(prod(n.shape) // length if length else 0, scan=length)
 
 

@@ -1,14 +1,13 @@
 """Distances between rows of matrices."""
 
-import math
-
 import numpy as np
 
 from flame.errors import DTypeError, ShapeError
-from flame.ops.elementwise import to_dtype, where
+from flame.ops.elementwise import where
+from flame.ops.norm import length
 from flame.ops.product import matmul
 from flame.ops.shape import broadcast_shapes, expand, transpose, unsqueeze
-from flame.tensor import Tensor, from_array, new
+from flame.tensor import Tensor, from_array
 
 __all__ = ["cdist", "pdist"]
 
@@ -33,7 +32,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
         a, b = (expand(x, (*batch, *x.shape[-2:])) for x in (x1, x2))
         squares = (a * a).sum(-1, True) + transpose((b * b).sum(-1, True), -1, -2)
         return _root(squares - matmul(a, transpose(b, -1, -2)) * 2)
-    return length(unsqueeze(x1, -2) - unsqueeze(x2, -3), p)
+    return _length(unsqueeze(x1, -2) - unsqueeze(x2, -3), p)
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
@@ -42,7 +41,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if input.ndim != 2:
         raise ShapeError(f"pdist: needs a matrix, got {input.shape}")
     first, second = (from_array(i, input.device) for i in np.triu_indices(input.shape[0], 1))
-    return length(input.index_select(0, first) - input.index_select(0, second), p)
+    return _length(input.index_select(0, first) - input.index_select(0, second), p)
 
 
 def _check(name: str, p: float, *rows: Tensor) -> None:
@@ -61,17 +60,7 @@ def _root(squares: Tensor) -> Tensor:
     return where(some, where(some, squares, 1.0).sqrt(), 0.0)
 
 
-def length(difference: Tensor, p: float) -> Tensor:
-    """The p-norm over the last dimension, with gradient 0 where the length is 0."""
-    if p == 0:
-        count = to_dtype(difference.ne(0), difference.dtype).sum(-1)
-        return new(count.node, count.device, difference)
-    if p == 1:
-        return difference.abs().sum(-1)
-    if p == 2:
-        return _root((difference * difference).sum(-1))
-    if math.isinf(p):
-        return difference.abs().amax(-1) if difference.shape[-1] else difference.sum(-1)
-    some = difference.ne(0)
-    total = where(some, where(some, difference.abs(), 1.0) ** p, 0.0).sum(-1)
-    return where(total > 0, where(total > 0, total, 1.0) ** (1 / p), 0.0)
+def _length(difference: Tensor, p: float) -> Tensor:
+    """The p-norm over the last dimension; 0 of none."""
+    empty = not difference.shape[-1]
+    return length("cdist", difference, 1.0 if empty else float(p), -1, False)

@@ -10,122 +10,265 @@ from flame.ops.elementwise import to_dtype, where
 from flame.ops.method import axes, axis, method
 from flame.tensor import Tensor, new
 
-__all__ = ["all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "max", "mean", "min", "std", "sum", "var"]
+__all__ = [
+    "all",
+    "amax",
+    "amin",
+    "aminmax",
+    "any",
+    "argmax",
+    "argmin",
+    "count_nonzero",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "nanmean",
+    "nansum",
+    "prod",
+    "std",
+    "std_mean",
+    "sum",
+    "var",
+    "var_mean",
+]
 
 
-class Extreme(NamedTuple):
-    """The extreme values along a dimension, and where they lie."""
+class Selected(NamedTuple):
+    """Values along a dimension, and where they lie."""
 
     values: Tensor
     indices: Tensor
 
 
-def _reduce(name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+class Bounds(NamedTuple):
+    """The smallest and the largest values."""
+
+    min: Tensor
+    max: Tensor
+
+
+def fold(op: str, name: str, input: Tensor, dim: Any, keepdim: bool) -> Tensor:
+    """A reduction of the table over dimensions; errors name the function `name`."""
     over = axes(name, dim, input.ndim)
-    node = apply(name, input.node, axes=over) if over else input.node
+    if op in ("max", "min"):
+        _some(name, input, over)
+    node = apply(op, input.node, axes=over) if over else input.node
     if keepdim:
         node = reshape(node, tuple(1 if a in over else n for a, n in enumerate(input.shape)))
     return new(node, input.device, input)
 
 
+def _some(name: str, input: Tensor, over: tuple[int, ...]) -> None:
+    if 0 in (input.shape[a] for a in over):
+        raise ShapeError(
+            f"{name}: a tensor of shape {input.shape} has no element along dim {over}; there is no extreme of none"
+        )
+
+
+def floats(name: str, input: Tensor) -> Tensor:
+    """The input, if it is floating; raises DTypeError otherwise."""
+    if not input.dtype.is_float:
+        raise DTypeError(f"{name}: needs a floating tensor, got {input.dtype}; cast it first, e.g. .float()")
+    return input
+
+
+def widened(input: Tensor) -> Tensor:
+    """Half precisions as float32: their sums and squares leave their range."""
+    return to_dtype(input, dt.float32) if input.dtype.is_float and input.dtype.size == 2 else input
+
+
+def total_of(input: Tensor, dtype: DType | None) -> Tensor:
+    """What a sum or product runs over: integers and truth values as int64 unless another dtype is asked for."""
+    if dtype is None:
+        return input if input.dtype.is_float else to_dtype(input, dt.int64)
+    return to_dtype(input, dtype)
+
+
 @method
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over dimensions; integers and truth values are summed as int64, half precisions in float32."""
-    if dtype is None and not input.dtype.is_float:
-        dtype = dt.int64
-    return _reduce("sum", input if dtype is None else to_dtype(input, dtype), dim, keepdim)
+    wide = total_of(input, dtype)
+    return fold("sum", "sum", wide, dim, keepdim)
+
+
+@method
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The sum over dimensions of what is not nan."""
+    wide = total_of(input, dtype)
+    return fold("sum", "nansum", without_nan(wide), dim, keepdim)
+
+
+def without_nan(input: Tensor) -> Tensor:
+    """0 in the place of nan, where no gradient flows."""
+    return where(input.isnan(), 0, input) if input.dtype.is_float else input
+
+
+@method
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The product along one dimension, or of all; its gradients are exact where factors are 0."""
+    return fold("prod", "prod", total_of(input, dtype), dim, keepdim)
 
 
 @method
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean over dimensions of a floating tensor; that of a half precision is formed in float32."""
-    wide = input if dtype is None else to_dtype(input, dtype)
-    if not wide.dtype.is_float:
-        raise DTypeError(
-            f"mean: needs a floating tensor, got {wide.dtype}; cast it first, e.g. .float(), or pass dtype="
-        )
-    return to_dtype(_reduce("sum", _summable(wide), dim, keepdim) * (1.0 / _count(wide, dim)), wide.dtype)
+    wide = floats("mean", input if dtype is None else to_dtype(input, dtype))
+    total = fold("sum", "mean", widened(wide), dim, keepdim)
+    return to_dtype(total * (1.0 / _count("mean", wide, dim)), wide.dtype)
 
 
-def _summable(input: Tensor) -> Tensor:
-    """Sums of half precisions leave their range: float32 holds them."""
-    return to_dtype(input, dt.float32) if input.dtype.is_float and input.dtype.size == 2 else input
+@method
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
+    """The mean over dimensions of what is not nan; nan where nothing is left."""
+    wide = floats("nanmean", input if dtype is None else to_dtype(input, dtype))
+    kept = to_dtype(wide.isnan().logical_not(), widened(wide).dtype)
+    total = fold("sum", "nanmean", widened(without_nan(wide)), dim, keepdim)
+    return to_dtype(total / fold("sum", "nanmean", kept, dim, keepdim), wide.dtype)
 
 
-def _count(input: Tensor, dim: Any) -> float:
+def _count(name: str, input: Tensor, dim: Any) -> float:
     n = 1
-    for a in axes("mean", dim, input.ndim):
+    for a in axes(name, dim, input.ndim):
         n *= input.shape[a]
     return float(n) if n else float("nan")
 
 
-@method
-def var(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-    """The variance over dimensions, in two passes; `correction` is Bessel's, 0 for the population's."""
-    wide = _summable(input)
-    centred = wide - mean(wide, dim, True)
-    n = _count(input, dim) - correction
-    total = _reduce("sum", centred * centred, dim, keepdim)
-    return to_dtype(total * (1.0 / n if n > 0 else float("nan")), input.dtype)
+def _spread(name: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple[Tensor, Tensor]:
+    """(variance, mean) in float32 or wider; `dim` may be what PyTorch's older form has first: `unbiased`."""
+    floats(name, input)
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    wide = widened(input)
+    middle = fold("sum", name, wide, dim, True) * (1.0 / _count(name, input, dim))
+    centred = wide - middle
+    total = fold("sum", name, centred * centred, dim, keepdim)
+    free = _count(name, input, dim) - correction
+    spread = total / free if free > 0 else total / 0.0
+    return spread, middle if keepdim else middle.reshape(spread.shape)
+
+
+def root(spread: Tensor) -> Tensor:
+    """The square root, whose gradient is 0 at 0."""
+    still = spread.eq(0)
+    return where(still, spread.detach(), where(still, 1.0, spread).sqrt())
 
 
 @method
-def std(input: Tensor, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
-    """The square root of the variance."""
-    return var(input, dim, correction=correction, keepdim=keepdim).sqrt()
+def var(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """The variance over dimensions, in two passes: the sum of squares divided by n - `correction`, which is 1.
+
+    `unbiased=False` is the older way to say correction=0. Nan where nothing is left to divide by.
+    """
+    return to_dtype(_spread("var", input, dim, unbiased, keepdim, correction)[0], input.dtype)
+
+
+@method
+def std(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
+    """The square root of the variance; its gradient is 0 where all elements are equal."""
+    return to_dtype(root(_spread("std", input, dim, unbiased, keepdim, correction)[0]), input.dtype)
+
+
+@method
+def var_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(variance, mean) over dimensions, as `var` and `mean`."""
+    spread, middle = _spread("var_mean", input, dim, unbiased, keepdim, correction)
+    return to_dtype(spread, input.dtype), to_dtype(middle, input.dtype)
+
+
+@method
+def std_mean(
+    input: Tensor,
+    dim: Any = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(standard deviation, mean) over dimensions, as `std` and `mean`."""
+    spread, middle = _spread("std_mean", input, dim, unbiased, keepdim, correction)
+    return to_dtype(root(spread), input.dtype), to_dtype(middle, input.dtype)
 
 
 @method
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The largest value over dimensions; equal ones share the gradient."""
-    return _reduce("max", input, dim, keepdim)
+    return fold("max", "amax", input, dim, keepdim)
 
 
 @method
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest value over dimensions; equal ones share the gradient."""
-    return _reduce("min", input, dim, keepdim)
+    return fold("min", "amin", input, dim, keepdim)
 
 
-def _arg(name: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+@method
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Bounds:
+    """(smallest, largest) value along one dimension, or of all; equal ones share the gradient."""
+    return Bounds(*(fold(op, "aminmax", input, dim, keepdim) for op in ("min", "max")))
+
+
+def _arg(op: str, name: str, input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     """The first position of the extreme; nan is more extreme than any number."""
-    flat = input.detach() if dim is not None else input.detach().reshape(-1)
-    if flat.dtype in (dt.float16, dt.bfloat16):
-        flat = flat.float()  # what is computed for the comparison is not rounded to memory's width
-    at = axis(f"arg{name}", 0 if dim is None else dim, flat.ndim)
+    flat = widened(input.detach() if dim is not None else input.detach().reshape(-1))
+    at = axis(name, 0 if dim is None else dim, flat.ndim)
     if flat.ndim == 0:
         flat = flat.reshape(1)
     n = flat.shape[at]
-    if not n:
-        raise ShapeError(f"arg{name}: a tensor of shape {input.shape} has no element along dim {dim}")
-    best = _reduce(name, flat, at, True)
+    _some(name, flat, (at,))
+    best = fold(op, name, flat, at, True)
     place = reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim)))
     hit = flat.eq(best) | flat.isnan() if flat.dtype.is_float else flat.eq(best)
-    found = amin(where(hit, new(place, flat.device), n - 1), at, keepdim and dim is not None)
-    return found.reshape(()) if input.ndim == 0 else found
+    found = fold("min", name, where(hit, new(place, flat.device), n - 1), at, keepdim and dim is not None)
+    if input.ndim == 0:
+        return found.reshape(())
+    return found.reshape((1,) * input.ndim) if keepdim and dim is None else found
 
 
 @method
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest value lies, the first of equal ones, as int64; over the flattened tensor without `dim`."""
-    return _arg("max", input, dim, keepdim)
+    return _arg("max", "argmax", input, dim, keepdim)
 
 
 @method
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the smallest value lies, the first of equal ones, as int64; over the flattened tensor without `dim`."""
-    return _arg("min", input, dim, keepdim)
+    return _arg("min", "argmin", input, dim, keepdim)
 
 
 def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     if isinstance(dim, Tensor):
         return getattr(input, f"{name}imum")(dim)
     if dim is None:
-        return _reduce(name, input, None, False)
-    indices = _arg(name, input, dim, True)
+        return fold(name, name, input, None, False)
+    indices = _arg(name, name, input, dim, True)
     found = input.gather(dim, indices) if input.ndim else input
-    out = Extreme(found, indices.reshape(found.shape))
-    return out if keepdim or not input.ndim else Extreme(*(t.squeeze(dim) for t in out))
+    out = Selected(found, indices.reshape(found.shape))
+    return out if keepdim or not input.ndim else Selected(*(t.squeeze(dim) for t in out))
 
 
 @method
@@ -140,27 +283,44 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme("min", input, dim, keepdim)
 
 
+def _truth(name: str, input: Tensor, dim: Any, keepdim: bool, of_none: bool) -> Tensor:
+    """A fold of truth values; that of uint8 is uint8, as PyTorch's. `of_none` is the answer for no element."""
+    given = input.bool()
+    over = axes(name, dim, input.ndim)
+    if 0 in (input.shape[a] for a in over):
+        found = fold("sum", name, given.long(), dim, keepdim).eq(0)
+        found = found if of_none else found.logical_not()
+    else:
+        found = fold("min" if of_none else "max", name, given, dim, keepdim)
+    return to_dtype(found, dt.uint8) if input.dtype is dt.uint8 else found
+
+
 @method
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where any element is true; False of none."""
-    if input.numel():
-        return _reduce("max", input.bool(), dim, keepdim)
-    return _reduce("sum", input.bool().long(), dim, keepdim).ne(0)
+    return _truth("any", input, dim, keepdim, False)
 
 
 @method
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where all elements are true; True of none."""
-    return any(input.bool().logical_not(), dim, keepdim).logical_not()
+    return _truth("all", input, dim, keepdim, True)
+
+
+@method
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements over dimensions are not 0, as int64; nan is not 0."""
+    return fold("sum", "count_nonzero", to_dtype(input.ne(0), dt.int64), dim, False)
 
 
 @method
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
-    """log(sum(exp(x))) without overflow."""
-    top = amax(input.detach(), dim, True)
+    """log(sum(exp(x))) over dimensions without overflow; -inf of none; integers as float32."""
+    wide = input if input.dtype.is_float else input.float()
+    over = axes("logsumexp", dim, wide.ndim)
+    if 0 in (wide.shape[a] for a in over):
+        return fold("sum", "logsumexp", wide.exp(), dim, keepdim).log()
+    top = fold("max", "logsumexp", wide.detach(), dim, True)
     top = where(top.isfinite(), top, 0.0)
-    out = sum((input - top).exp(), dim, True).log() + top
-    if keepdim:
-        return out
-    over = axes("logsumexp", dim, input.ndim)
-    return out.reshape(tuple(n for a, n in enumerate(input.shape) if a not in over))
+    out = fold("sum", "logsumexp", (wide - top).exp(), dim, True).log() + top
+    return out if keepdim else out.reshape(tuple(n for a, n in enumerate(wide.shape) if a not in over))

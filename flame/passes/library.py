@@ -78,7 +78,8 @@ def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
 
 def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
     """Rows side by side are sorted where they lie; another axis is turned into rows, and back."""
-    (a,), axis, rank = node.src, node["axis"], len(node.shape)
+    (a,), rank = node.src, len(node.shape)
+    axis: int = node["axis"]
     order = (*(i for i in range(rank) if i != axis), axis)
     turned = apply("permute", a, order=order)
     memory, _ = operand(turned, simple, lambda view, shape: view == View.of(shape))

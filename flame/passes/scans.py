@@ -4,13 +4,15 @@ from flame.ir.graph import transform
 from flame.ir.node import Node, apply, expand
 from flame.ir.op import Kind
 
+Axes = frozenset[int]
+
 
 def scans(roots: tuple[Node, ...]) -> tuple[Node, ...]:
     """No scan walks equal elements side by side: one lane walks for all that would find the same."""
-    same: dict[Node, frozenset[int]] = {}
+    same: dict[Node, Axes] = {}
 
     def step(n: Node) -> Node:
-        made = _narrow(n, frozenset.intersection(*(same[s] for s in n.src))) if n.op.kind is Kind.SCAN else n
+        made = _narrow(n, _common([same[s] for s in n.src])) if n.op.kind is Kind.SCAN else n
         for m in (n, made, *made.src):
             if m not in same:
                 same[m] = _level(m, same)
@@ -19,7 +21,7 @@ def scans(roots: tuple[Node, ...]) -> tuple[Node, ...]:
     return transform(roots, step)
 
 
-def _narrow(n: Node, level: frozenset[int]) -> Node:
+def _narrow(n: Node, level: Axes) -> Node:
     axes = [a for a in level if a != n["axis"] and n.shape[a] > 1]
     if not axes:
         return n
@@ -29,18 +31,22 @@ def _narrow(n: Node, level: frozenset[int]) -> Node:
     return expand(apply(n.op, *lines, **dict(n.attrs)), n.shape)
 
 
-def _level(n: Node, same: dict[Node, frozenset[int]]) -> frozenset[int]:
+def _level(n: Node, same: dict[Node, Axes]) -> Axes:
     """Axes along which a value is known not to change."""
-    parts = [same.get(s, frozenset[int]()) for s in n.src]
+    parts = [same.get(s, Axes()) for s in n.src]
     match n.op.name:
         case "expand":
             lead, shape = len(n.shape) - len(n.src[0].shape), n.src[0].shape
             grown = {a for a in range(len(n.shape)) if a < lead or shape[a - lead] == 1}
-            return frozenset(grown | {a + lead for a in parts[0]})
+            return Axes(grown | {a + lead for a in parts[0]})
         case "permute":
-            return frozenset(i for i, a in enumerate(n["order"]) if a in parts[0])
+            return Axes(i for i, a in enumerate(n["order"]) if a in parts[0])
         case _ if n.op.kind in (Kind.ELEMENTWISE, Kind.SCAN) and parts:
-            axis = {n["axis"]} if n.op.kind is Kind.SCAN else set[int]()
-            return frozenset.intersection(*parts) - axis
+            walked: set[int] = {n["axis"]} if n.op.kind is Kind.SCAN else set()
+            return _common(parts) - walked
         case _:
-            return frozenset()
+            return Axes()
+
+
+def _common(parts: list[Axes]) -> Axes:
+    return Axes(a for a in parts[0] if all(a in p for p in parts))

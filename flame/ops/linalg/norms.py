@@ -6,12 +6,13 @@ from typing import Any
 from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
-from flame.ops.elementwise import to_dtype, where
+from flame.ops.elementwise import to_dtype
 from flame.ops.linalg.decompose import svdvals
 from flame.ops.linalg.equations import inv
 from flame.ops.method import axes, axis
+from flame.ops.norm import length
 from flame.ops.shape import movedim, reshape
-from flame.tensor import Tensor, new
+from flame.tensor import Tensor
 
 __all__ = ["cond", "matrix_norm", "norm", "vector_norm"]
 
@@ -36,33 +37,7 @@ def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype:
     wide = to_dtype(x, dt.float32 if kind.size == 2 else kind)
     if (not math.isfinite(ord) or ord < 0) and any(not x.shape[a] for a in over):
         raise ShapeError(f"{name}: dim {dim} of {x.shape} has no element; there is no norm of order {ord}")
-    return to_dtype(_of_order(wide, float(ord), list(over), keepdim), kind)
-
-
-def _of_order(x: Tensor, p: float, over: list[int], keepdim: bool) -> Tensor:
-    if not x.ndim and p != 0:
-        return x.abs()
-    if p == 0:
-        count = to_dtype(x.ne(0), x.dtype)
-        count = count.sum(over, keepdim) if x.ndim else count
-        return new(count.node, x.device, x)
-    if p == 1:
-        return x.abs().sum(over, keepdim)
-    if math.isinf(p):
-        return x.abs().amax(over, keepdim) if p > 0 else x.abs().amin(over, keepdim)
-    if p == 2:
-        return _root((x * x).sum(over, keepdim), 2)
-    some = x.ne(0)
-    raised = where(some, x.abs(), 1.0) ** p
-    return _root(where(some, raised, 0.0 if p > 0 else math.inf).sum(over, keepdim), p)
-
-
-def _root(total: Tensor, p: float) -> Tensor:
-    """total^(1/p), whose gradient is 0 where it is 0."""
-    proper = total > 0 if p > 0 else total.isfinite()
-    safe = where(proper, total, 1.0)
-    root = safe.sqrt() if p == 2 else safe ** (1 / p)
-    return where(proper, root, where(total.isnan(), total, 0.0) if p < 0 else total)
+    return to_dtype(length(name, wide, float(ord), over, keepdim), kind)
 
 
 def matrix_norm(
