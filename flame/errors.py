@@ -61,6 +61,10 @@ class ConfigError(FlameError, ValueError):
     """A knob (environment variable or `config` attribute) was given a value or a name it does not know."""
 
 
+class AnomalyError(FlameError, RuntimeError):
+    """A nan was made while `detect_anomaly` watched."""
+
+
 class StateError(FlameError, RuntimeError):
     """A state_dict does not fit the module or the optimizer that should load it."""
 

@@ -7,6 +7,7 @@ graph is kept when it is first computed.
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TypeVar
 from weakref import ReferenceType, ref
@@ -14,6 +15,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 
 from flame import compiler, stages
+from flame.anomaly import check
 from flame.config import config
 from flame.errors import FlameError, FreedError, IndexingError
 from flame.ir import spans
@@ -209,7 +211,7 @@ def prepare(
     kept = _retained(key, order, given, wanted, readers) if readers else ()
     targets = (*wanted, *kept)
     places = {n: i for i, n in enumerate(order)}
-    wished = set(donate)
+    wished = set() if config.anomaly else set(donate)  # what made a nan is computed again
     donors = frozenset(i for i, (n, v) in enumerate(zip(inputs, values, strict=True)) if n in wished and _free(v))
     watched = config.validate or bool(config.show)
     full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse, watched)
@@ -217,7 +219,23 @@ def prepare(
     if ready is None:
         ready = _prepare(targets, inputs, values, donors, device)
     _remember(_ready, full, ready)
-    return lambda: _run(ready, targets, inputs, values, line, due)
+    compute = partial(_run, ready, targets, inputs, values, line, due)
+    return partial(_without_nan, compute, targets, inputs, device) if config.anomaly else compute
+
+
+def _without_nan(compute: Callable[[], None], targets: Sequence[Node], inputs: Sequence[Node], device: Device) -> None:
+    compute()
+    check(targets, inputs, partial(_read, device))
+
+
+def _read(device: Device, n: Node) -> np.ndarray:
+    """A value on the host."""
+    value = get(n)
+    if not isinstance(value, Buffer):
+        return np.asarray(value, n.dtype.numpy)
+    out = np.empty(n.shape, n.dtype.numpy)
+    device.download(value, out)
+    return out
 
 
 def _known_or_computable(order: Sequence[Node]) -> None:

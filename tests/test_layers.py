@@ -50,7 +50,10 @@ HOUSE = {
     "compiler": Room(GROUND | THREE | {"ir"}, frozenset({"numpy"})),
     "stages": Room(GROUND | {"ir", "runtime", "compiler"}),
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
-    "values": Room(GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages"}, frozenset({"numpy"})),
+    "anomaly": Room(GROUND | {"ir"}, frozenset({"numpy"})),
+    "values": Room(
+        GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages", "anomaly"}, frozenset({"numpy"})
+    ),
     "bounds": Room(GROUND | {"ir", "runtime", "values", "tensor"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
     "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text

@@ -8,6 +8,7 @@ from flame.ir.node import Node
 
 INSIDE = str(Path(__file__).resolve().parent.parent) + "/"  # frames below this directory are FLAME's own
 origins: "WeakKeyDictionary[Node, str]" = WeakKeyDictionary()
+gradient_of: "WeakKeyDictionary[Node, str]" = WeakKeyDictionary()  # while anomalies are looked for: of which operator
 
 
 def user_line() -> str:

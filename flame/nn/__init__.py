@@ -1,6 +1,6 @@
 """What models are made of, under torch.nn's names."""
 
-from flame.nn import functional, init
+from flame.nn import functional, init, utils
 from flame.nn.attention import MultiHeadAttention, MultiheadAttention
 from flame.nn.containers import ModuleList, Sequential
 from flame.nn.layers import GELU, Dropout, Embedding, LayerNorm, LeakyReLU, Linear, ReLU, SiLU
@@ -27,4 +27,5 @@ __all__ = [
     "SiLU",
     "functional",
     "init",
+    "utils",
 ]

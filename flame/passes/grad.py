@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Union
 
+from flame.config import config
 from flame.errors import GradError
 from flame.ir.held import Call
 from flame.ir.node import Node, like
+from flame.ir.origins import gradient_of, origins
 
 Item = Union[Node, Call]  # what is differentiated: a node by its operator's rule, a call by its own
 
@@ -34,11 +36,20 @@ def pullback(
             parts = _of_call(item, arrived.get(item), sketch) if item in leads else ()
         else:
             parts = _of_node(item, grads, leads, stop, arrived, sketch)
+        if config.anomaly:
+            _note(item, parts)
         for s, part in zip(sources(item), parts):
             if part is not None and s in leads:
                 assert isinstance(s, Node)
                 grads[s] = grads[s] + part if s in grads else part
     return tuple(grads.get(w) for w in wanted)
+
+
+def _note(item: Item, parts: Sequence[Node | None]) -> None:
+    """Gradients remember the line of what they are the gradient of."""
+    for part in parts:
+        if isinstance(item, Node) and part is not None and part not in origins and item in origins:
+            origins[part], gradient_of[part] = origins[item], item.op.name
 
 
 def _of_node(
