@@ -15,4 +15,4 @@ class Target:
 
 
 CPU = Target("cpu", libraries=frozenset({"matmul", "argsort"}))
-CUDA = Target("cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul"}), cc=(9, 0))
+CUDA = Target("cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul", "argsort"}), cc=(9, 0))

@@ -11,7 +11,7 @@ from flame.errors import DeviceError
 from flame.ir.dtype import DType
 from flame.ir.plan import Call, Code
 from flame.ir.target import CUDA
-from flame.runtime import cuda, lib_cublaslt, lib_host, user_cuda
+from flame.runtime import cuda, lib_cublaslt, lib_host, lib_sort, user_cuda
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Action, Addresses, Device
 from flame.runtime.pool import Pool
@@ -37,7 +37,7 @@ class CUDADevice(Device):
         self.number, self.name = number, f"cuda:{number}"
         self.properties = cuda.device(number)
         cuda.use(number)
-        libraries = frozenset({"matmul"} if lib_cublaslt.available() else ())
+        libraries = frozenset({"argsort", "matmul"} if lib_cublaslt.available() else {"argsort"})
         self.target = replace(CUDA, cc=self.properties.cc, libraries=libraries)
         self.pool = Pool(self._allocate, self._release, self.name, self._fill)
         self.stream = cuda.Stream()
@@ -90,10 +90,39 @@ class CUDADevice(Device):
         if step.routine == "host":
             perform = lib_host.from_afar(step.spec, self.download_from, self._upload_to)
             return lambda at: perform(at[step.out], *(at[s] for s in step.inputs))
+        if step.routine == "argsort":
+            return self._argsort(step)
         if step.routine != "matmul":
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
         run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
         return lambda at: run(at[a], at[b], at[out], stream)
+
+    def _argsort(self, step: Call) -> Action:
+        """The launches of a sort, packed over a table of their own; its workspaces live while they are queued."""
+        plan = lib_sort.plan(step.spec)
+        names = list(dict.fromkeys(o for p in plan.passes for o in p.operands))
+        table, place = self.addresses(len(names)), {name: i for i, name in enumerate(names)}
+        for name in names:
+            if isinstance(name, int):
+                table[place[name]] = name
+        kernels = self.kernels([p.code for p in plan.passes])
+        actions = [
+            self.launch(kernel, p.code, tuple(place[o] for o in p.operands), table)
+            for kernel, p in zip(kernels, plan.passes, strict=True)
+        ]
+        (keys,), out, size = step.inputs, step.out, sum(plan.workspaces.values())
+
+        def run(at: Addresses) -> None:
+            memory = self.pool.buffer(size, "argsort")
+            table[place["keys"]], table[place["out"]] = at[keys], at[out]
+            begin = memory.address
+            for name, nbytes in plan.workspaces.items():
+                table[place[name]] = begin
+                begin += nbytes
+            for act in actions:
+                act(table)
+
+        return run
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         self._upload_to(buffer.address, array)
