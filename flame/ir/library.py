@@ -118,12 +118,11 @@ class KernelSpec:
             raise ValidationError(f"kernel {self.name} is for a GPU: NumPy cannot tell what it computes")
         rest = iter(arrays)
         args = [
-            np.reshape(next(rest), argument[0]) if isinstance(argument, tuple) else argument
-            for argument in self.arguments
+            next(rest).reshape(argument[0]) if isinstance(argument, tuple) else argument for argument in self.arguments
         ]
         out = np.empty(self.shape, by_name(self.dtype).numpy)
         self.code(*args, out)
-        return out
+        return out.reshape(self.shape or (1,))  # a single number lies in memory as one of a row
 
 
 @dataclass(frozen=True, slots=True)

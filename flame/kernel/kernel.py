@@ -126,7 +126,7 @@ class _OnGPU(Kernel):
         return self._three("grid", grid, args), block
 
     def _three(self, what: str, given: Any, args: Sequence[Any]) -> tuple[int, ...]:
-        found = given(*args) if callable(given) else given
+        found: Any = given(*args) if callable(given) else given
         found = (found,) if isinstance(found, int) else tuple(found)
         if not 1 <= len(found) <= 3 or not all(isinstance(n, int) and n >= (what == "block") for n in found):
             raise ShapeError(f"kernel {self.name}: {what} is {found!r}; give one to three positive numbers")

@@ -281,7 +281,7 @@ def load(cubin: bytes, name: str) -> Function:
     return Function(module, check(driver().cuModuleGetFunction(module, name.encode()), f"finding kernel {name}"), name)
 
 
-Grid = int | tuple[int, int, int]
+Grid = int | tuple[int, ...]
 
 
 def pack(function: Function, blocks: Grid, threads: Grid, pointers: Sequence[int]) -> Callable:

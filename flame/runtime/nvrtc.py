@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from flame.errors import CompileError, MissingError
 from flame.runtime import cache
@@ -48,7 +49,7 @@ def _compile(source: str, name: str, flags: tuple[str, ...], file: str) -> bytes
         nvrtc.nvrtcDestroyProgram(program)
 
 
-def _checked(nvrtc, answer):
+def _checked(nvrtc: Any, answer: Any) -> Any:
     status, *rest = answer
     if int(status):
         raise CompileError(f"NVRTC fails: {nvrtc.nvrtcGetErrorString(status)[1].decode()}")

@@ -18,10 +18,10 @@ Argument = Any  # (dtype, ndim) of an array, or the type of a number
 def compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], out: Argument, options: Any) -> Any:
     """Machine code for one set of dtypes and ranks; operands cannot be written to. Raises CompileError."""
     kinds = {int: types.int64, float: types.float64, bool: types.boolean}
-    signature = [kinds[a] if isinstance(a, type) else _array(*a, True) for a in arguments]
+    signature = [kinds[a] if isinstance(a, type) else _array(a[0], a[1], True) for a in arguments]
     made = njit(**dict(options), nogil=True)(function)
     try:
-        made.compile((*signature, _array(*out, False)))
+        made.compile((*signature, _array(out[0], out[1], False)))
     except Exception as problem:
         raise refused(function, problem) from problem
     return made

@@ -73,6 +73,8 @@ def test_views_numbers_and_single_elements():
     def total(x, out):
         out[()] = x.sum()
 
+    with flame.config(validate=True):
+        assert (total(x[1] * 2), scaled(x[0], x.sum() + 1).tolist()) == (14.0, [22.0, 44.0])
     assert total(x[1]).item() == 7.0
     assert (total(x[1]) * 2).shape == ()
     assert running(x[0, :0]).tolist() == []
