@@ -47,6 +47,7 @@ class Op:
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
     combine: str | None = None  # REDUCE, SEGMENT, a scatter: the elementwise operator that folds
     step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
+    local: Rule | None = None  # SCAN: (*src, **attrs) -> what `step` takes of a part; without it, the part's own scan
     identity: Rule | None = None  # of `combine`: its neutral value; SCAN: what there is before the first element
     decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators
     batch: Rule | None = None  # (n, node, *src with an axis of n in front) -> Node; None: as its kind says

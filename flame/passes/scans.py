@@ -1,14 +1,71 @@
-"""Scans before fusion: what is the same along an axis is walked once."""
+"""Scans before fusion: what is the same along an axis is walked once; long lines are walked in parts at a time."""
 
-from flame.ir.graph import transform
-from flame.ir.node import Node, apply, expand
+from math import prod
+
+from flame.ir.graph import toposort, transform
+from flame.ir.node import Node, apply, cast, expand, reshape
 from flame.ir.op import Kind
+from flame.ir.ops.reduce import neighbour
+from flame.ir.target import Target
+
+LONG = 128  # a shorter line is walked by one lane
+SHORT = 32  # the least steps of a part
+BUSY = 1 << 16  # lanes that keep a GPU busy
 
 Axes = frozenset[int]
 
 
-def scans(roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    """No scan walks equal elements side by side: one lane walks for all that would find the same."""
+def scans(roots: tuple[Node, ...], target: Target) -> tuple[Node, ...]:
+    """No scan walks equal elements side by side, and none leaves most of the machine idle."""
+    made = _all_narrow(roots)
+    if target.max_lanes == 1 or not any(n.op.kind is Kind.SCAN for n in toposort(made)):
+        return made
+    return transform(made, lambda n: _in_parts(n) if n.op.kind is Kind.SCAN else n)
+
+
+def _in_parts(n: Node) -> Node:
+    """Parts of a long line side by side, a scan over what they come to, and a step from that for each element."""
+    axis: int = n["axis"]
+    size = n.shape[axis]
+    lines = prod(n.shape) // size if size else 0
+    if size < LONG or not lines or lines * 2 > BUSY:
+        return n
+    steps = max(SHORT, -(-prod(n.shape) // BUSY))
+    parts = -(-size // steps)
+    assert n.op.step is not None and n.op.identity is not None
+    wide = [_cut(cast(s, s.dtype.register), axis, parts, steps, n.op.identity(s.dtype.register)) for s in n.src]
+    attrs = {"axis": axis + 1, "reverse": n["reverse"]}
+    inner = n.op.local(*wide, **attrs) if n.op.local else (apply(n.op, *wide, **attrs),)
+    totals = [_edge(x, axis + 1, n["reverse"]) for x in inner]
+    over = _in_parts(apply(n.op, *totals, axis=axis, reverse=n["reverse"]))
+    before = neighbour(over, axis, n["reverse"], n.op.identity(over.dtype))
+    shape = inner[0].shape
+    carried = expand(reshape(before, (*shape[: axis + 1], 1, *shape[axis + 2 :])), shape)
+    whole = reshape(n.op.step(carried, *inner), (*n.shape[:axis], parts * steps, *n.shape[axis + 1 :]))
+    start, step = (0,) * len(n.shape), (1,) * len(n.shape)
+    return cast(apply("slice", whole, start=start, stop=n.shape, step=step), n.dtype)
+
+
+def _cut(a: Node, axis: int, parts: int, steps: int, fill: float) -> Node:
+    """The axis as (parts, steps), filled up at its end."""
+    rank, more = len(a.shape), parts * steps - a.shape[axis]
+    if more:
+        high = tuple(more if x == axis else 0 for x in range(rank))
+        a = apply("pad", a, low=(0,) * rank, high=high, step=(1,) * rank, fill=fill)
+    return reshape(a, (*a.shape[:axis], parts, steps, *a.shape[axis + 1 :]))
+
+
+def _edge(a: Node, axis: int, first: bool) -> Node:
+    """The first or last position of an axis, without the axis."""
+    at = 0 if first else a.shape[axis] - 1
+    start = tuple(at if x == axis else 0 for x in range(len(a.shape)))
+    stop = tuple(at + 1 if x == axis else n for x, n in enumerate(a.shape))
+    found = apply("slice", a, start=start, stop=stop, step=(1,) * len(a.shape))
+    return reshape(found, a.shape[:axis] + a.shape[axis + 1 :])
+
+
+def _all_narrow(roots: tuple[Node, ...]) -> tuple[Node, ...]:
+    """One lane walks for all that would find the same."""
     same: dict[Node, Axes] = {}
 
     def step(n: Node) -> Node:

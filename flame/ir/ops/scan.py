@@ -91,11 +91,18 @@ def recurrence_numpy(a: Any, b: Any, axis: int, reverse: bool) -> Any:
 def add_logarithms(x: Node, y: Node) -> Node:
     """log(exp(x) + exp(y)); the difference of equal infinities counts as 0."""
     top, low = apply("maximum", x, y), apply("minimum", x, y)
-    gap = where(apply("eq", x, y), const(0.0, x.dtype), low - top)
+    gap = where(apply("eq", x, y), like(x, 0), low - top)
     return top + apply("log1p", apply("exp", gap))
 
 
-def scan(name: str, step: Any, identity: Any, numpy: Any, grad: Any, doc: str, dtype: Any = rules.numeric) -> Op:
+def recurrence_local(a: Node, b: Node, **attrs: Any) -> tuple[Node, Node]:
+    """Over a part, what came before is multiplied by all its factors."""
+    return apply("cumprod", a, **attrs), apply("recurrence", a, b, **attrs)
+
+
+def scan(
+    name: str, step: Any, identity: Any, numpy: Any, grad: Any, doc: str, dtype: Any = rules.numeric, **more: Any
+) -> Op:
     examples = tuple({"axis": axis, "reverse": reverse} for axis in (0, 1) for reverse in (False, True))
     return define(
         name,
@@ -109,6 +116,7 @@ def scan(name: str, step: Any, identity: Any, numpy: Any, grad: Any, doc: str, d
         doc=doc,
         public=False,
         examples=examples,
+        **more,
     )
 
 
@@ -119,6 +127,7 @@ scan(
     recurrence_numpy,
     recurrence_grad,
     "h[i] = a[i] * h[i-1] + b[i] from (a, b), where h[-1] is 0: a linear recurrence.",
+    local=recurrence_local,
 )
 scan(
     "cumsum",
