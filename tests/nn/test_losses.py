@@ -7,7 +7,7 @@ import pytest
 
 import flame
 from flame import nn
-from flame.errors import DTypeError, FlameError, IndexingError, ShapeError
+from flame.errors import DTypeError, FlameError, GradError, IndexingError, ShapeError
 from flame.nn import functional as F
 
 rng = np.random.default_rng(1)
@@ -109,3 +109,11 @@ def test_losses_say_what_does_not_fit():
         F.cross_entropy(x, flame.tensor([0, 1]), weight=flame.ones(2))
     with pytest.raises(FlameError, match="label_smoothing is 2"):
         nn.CrossEntropyLoss(label_smoothing=2)(x, flame.tensor([0, 1]))
+
+
+def test_second_derivatives_of_ctc_loss_are_refused():
+    x = flame.zeros(3, 1, 4, requires_grad=True)
+    loss = F.ctc_loss(x.log_softmax(-1), flame.tensor([[1, 2]]), [3], [2])
+    loss.backward(create_graph=True)
+    with pytest.raises(GradError, match="differentiated again"):
+        (x.grad * x.grad).sum().backward()

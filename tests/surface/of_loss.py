@@ -34,6 +34,24 @@ def weighted(lib: Any, *operands: Any, of: str, name: str = "weight", **options:
     return getattr(functional(lib), of)(*operands[:-1], **{name: operands[-1]}, **options)
 
 
+def aligned(
+    lib: Any,
+    logits: Any,
+    targets: Any,
+    *,
+    of: str,
+    input_lengths: Any = None,
+    target_lengths: Any = None,
+    **options: Any,
+) -> Any:
+    """Log-probabilities, and lengths as tensors; by default all there are."""
+    steps, batch = logits.shape[0], logits.shape[1]
+    times = lib.tensor([steps] * batch if input_lengths is None else input_lengths)
+    sizes = lib.tensor([targets.shape[-1]] * batch if target_lengths is None else target_lengths)
+    targets = targets.contiguous()  # PyTorch misreads targets that lie behind one another with gaps in memory
+    return functional(lib).ctc_loss(logits.log_softmax(-1), targets, times, sizes, **options)
+
+
 def many(
     of: str, operands: tuple, label: str = "", call: Any = loss, reductions: Any = REDUCTIONS, **more: Any
 ) -> list:
@@ -259,6 +277,48 @@ CASES = [
             a, p, n, distance_function=lambda x, y: ((x - y) ** 2).sum(-1), margin=9.0, **k
         ),
     ),
+    # alignments: the gradient is the host's, and there is no second one, as in PyTorch
+    *many(
+        "ctc_loss",
+        (X((6, 3, 5)), Of("int64", (3, 3), 1, 5)),
+        "",
+        aligned,
+        also=((X((4, 2, 3)), Of("int64", (2, 1), 1, 3)), (X((1, 1, 2)), Of("int64", (1, 1), 1, 2))),
+        dtypes=SINGLE,
+        second=False,
+    ),
+    *many(
+        "ctc_loss",
+        (X((6, 3, 5)), Of("int64", (3, 3), 0, 4)),
+        "blank 4, short",
+        aligned,
+        dtypes=SINGLE,
+        second=False,
+        blank=4,
+        input_lengths=[6, 5, 1],
+        target_lengths=[2, 0, 1],
+    ),
+    *many(
+        "ctc_loss",
+        (X((4, 3, 5)), Of("int64", (6,), 1, 3)),
+        "behind one another, impossible",
+        aligned,
+        dtypes=SINGLE,
+        second=False,
+        zero_infinity=True,
+        input_lengths=[4, 1, 4],
+        target_lengths=[1, 3, 2],
+    ),
+    *many(
+        "ctc_loss",
+        (X((4, 5)), Of("int64", (2,), 1, 5)),
+        "single",
+        aligned,
+        dtypes=SINGLE,
+        second=False,
+        input_lengths=4,
+        target_lengths=2,
+    ),
     # classes
     *many("cross_entropy", CLASSES, also=(*CLASS_SHAPES, (X((4, 5), -80, 80), Of("int64", (4,), 0, 5)))),
     *many("cross_entropy", CLASSES, "smoothed, ignored", label_smoothing=0.3, ignore_index=2, also=CLASS_SHAPES),
@@ -332,6 +392,37 @@ MISUSES = [
     wrong("triplet_margin_loss", X((3, 2)), X((3, 2)), X((2,)), says="equally many dimensions"),
     wrong("triplet_margin_loss", X((3, 2)), X((3, 2)), X((3, 2)), margin=-1.0, says="margin is -1"),
     wrong("triplet_margin_with_distance_loss", X((3, 2)), X((3, 2)), X((3, 2)), margin=0.0, says="margin is 0"),
+    *(
+        Misuse(
+            "ctc_loss",
+            lambda lib, x, t, more=more: functional(lib).ctc_loss(
+                x, t, **({"input_lengths": [4, 4], "target_lengths": [2, 2]} | more)
+            ),
+            (X((4, 2, 3)), Of("int64", (2, 2), 1, 3)),
+            says,
+        )
+        for more, says in (
+            ({"input_lengths": [5, 4]}, "do not fit"),
+            ({"target_lengths": [3, 1]}, "do not fit"),
+            ({"input_lengths": [4]}, "batch of 2"),
+            ({"blank": 3}, "blank is 3"),
+            ({"reduction": "average"}, "average"),
+        )
+    ),
+    Misuse(
+        "ctc_loss",
+        lambda lib, x, t: functional(lib).ctc_loss(x, t, [4, 4], [2, 2]),
+        (Of("int64", (4, 2, 3)), Of("int64", (2, 2), 1, 3)),
+        "floating",
+    ),
+    # PyTorch reads beyond the classes
+    Misuse(
+        "ctc_loss",
+        lambda lib, x, t: functional(lib).ctc_loss(x, t + 7, [4, 4], [2, 2]),
+        (X((4, 2, 3)), Of("int64", (2, 2), 1, 3)),
+        r"choose from \[0, 2\]",
+        accepted=True,
+    ),
     wrong("cross_entropy", X((4, 5)), Of("int64", (3,)), says=r"must have shape \(4,\)"),
     wrong("cross_entropy", X((4, 5)), X((4,)), says="class indices"),
     wrong("cross_entropy", X((4, 5)), Of("int64", (4,)), label_smoothing=1.5, says="label_smoothing is 1.5"),

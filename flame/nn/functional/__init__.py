@@ -11,6 +11,7 @@ from flame.nn.functional.grid import *
 from flame.nn.functional.layer import *
 from flame.nn.functional.loss.binary import *
 from flame.nn.functional.loss.classes import *
+from flame.nn.functional.loss.ctc import *
 from flame.nn.functional.loss.margins import *
 from flame.nn.functional.loss.regression import *
 from flame.nn.functional.norm import *
