@@ -25,9 +25,10 @@ from flame.ir.dtype import (
 )
 from flame.nn.functional.adaptive import adaptive_avg_pool1d
 from flame.nn.functional.conv import *
-from flame.nn.functional.layer import layer_norm
+from flame.nn.functional.layer import bilinear, layer_norm
 from flame.nn.functional.norm import group_norm, rms_norm
 from flame.nn.functional.pool import avg_pool1d, max_pool1d, max_pool2d, max_pool3d
+from flame.nn.functional.rearrange import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from flame.ops import linalg
 from flame.ops.activation import *
 from flame.ops.compare import *
@@ -60,6 +61,7 @@ from flame.ops.search import *
 from flame.ops.shape import *
 from flame.ops.sort import *
 from flame.ops.statistics import *
+from flame.ops.taper import *
 from flame.ops.unique import *
 from flame.printing import get_printoptions, printoptions, set_printoptions
 from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled

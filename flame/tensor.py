@@ -131,13 +131,13 @@ class Tensor(Readable, Methods):
         return Tensor(apply("detach", self.node) if self.requires_grad else self.node, self.device)
 
     # --- this handle means something else -----------------------------------------------------------------------------
-    def _become(self, other: "Tensor", name: str) -> Self:
-        """An in-place method: this handle takes another's value; no other handle changes."""
+    def _become(self, other: "Tensor", name: str, anyhow: bool = False) -> Self:
+        """An in-place method: this handle takes another's value, in its shape unless `anyhow`; no other changes."""
         if self._requires and self.is_leaf and recording.state.recording:
             raise GradError(
                 f"{name} on a leaf that requires gradients; do it under flame.no_grad(), or on a detach()ed copy"
             )
-        if other.shape != self.shape:
+        if other.shape != self.shape and not anyhow:
             raise ShapeError(f"{name} gives shape {other.shape}, which does not fit in place into {self.shape}")
         if other.dtype.category > self.dtype.category:
             raise DTypeError(f"{name} gives {other.dtype}, which {self.dtype} cannot hold; cast the tensor before")

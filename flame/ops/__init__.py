@@ -30,6 +30,7 @@ from flame.ops import (
     shape,
     sort,
     statistics,
+    taper,
     unique,
     window,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "shape",
     "sort",
     "statistics",
+    "taper",
     "unique",
     "window",
 ]

@@ -82,6 +82,24 @@ def trace(input: Tensor) -> Tensor:
     return _diagonal(input).sum(0)
 
 
+@method
+def fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
+    """Take one value where all indices are equal; with `wrap`, the diagonal of a tall matrix begins again below."""
+    s = self.shape
+    if self.ndim < 2 or (self.ndim > 2 and len(set(s)) > 1):
+        raise ShapeError(f"fill_diagonal_: needs a matrix, or dimensions of one size, got {s}")
+    along = [
+        new(nd.reshape(apply("iota", n=n), (n,) + (1,) * (self.ndim - 1 - a)), self.device) for a, n in enumerate(s)
+    ]
+    if wrap and self.ndim == 2 and s[1]:
+        hit = (along[0] * s[1] + along[1]).remainder(s[1] + 1).eq(0)
+    else:
+        hit = along[0].eq(along[1])
+        for more in along[2:]:
+            hit = hit & along[0].eq(more)
+    return self._become(to_dtype(where(hit, fill_value, self), self.dtype), "fill_diagonal_()")
+
+
 # --- triangles --------------------------------------------------------------------------------------------------------
 @method
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from flame.errors import DTypeError, ShapeError
-from flame.ops.elementwise import where
 from flame.ops.norm import length
 from flame.ops.product import matmul
+from flame.ops.reduce import root
 from flame.ops.shape import broadcast_shapes, expand, transpose, unsqueeze
 from flame.tensor import Tensor, from_array
 
@@ -31,8 +31,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
         batch = broadcast_shapes(x1.shape[:-2], x2.shape[:-2])
         a, b = (expand(x, (*batch, *x.shape[-2:])) for x in (x1, x2))
         squares = (a * a).sum(-1, True) + transpose((b * b).sum(-1, True), -1, -2)
-        return _root(squares - matmul(a, transpose(b, -1, -2)) * 2)
-    return _length(unsqueeze(x1, -2) - unsqueeze(x2, -3), p)
+        return root((squares - matmul(a, transpose(b, -1, -2)) * 2).clamp(min=0))
+    return _length("cdist", unsqueeze(x1, -2) - unsqueeze(x2, -3), p)
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
@@ -41,7 +41,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     if input.ndim != 2:
         raise ShapeError(f"pdist: needs a matrix, got {input.shape}")
     first, second = (from_array(i, input.device) for i in np.triu_indices(input.shape[0], 1))
-    return _length(input.index_select(0, first) - input.index_select(0, second), p)
+    return _length("pdist", input.index_select(0, first) - input.index_select(0, second), p)
 
 
 def _check(name: str, p: float, *rows: Tensor) -> None:
@@ -54,13 +54,6 @@ def _check(name: str, p: float, *rows: Tensor) -> None:
         raise ShapeError(f"{name}: p must be at least 0, got {p}")
 
 
-def _root(squares: Tensor) -> Tensor:
-    """The square root, whose gradient is 0 where there is nothing to take it of."""
-    some = squares > 0
-    return where(some, where(some, squares, 1.0).sqrt(), 0.0)
-
-
-def _length(difference: Tensor, p: float) -> Tensor:
-    """The p-norm over the last dimension; 0 of none."""
-    empty = not difference.shape[-1]
-    return length("cdist", difference, 1.0 if empty else float(p), -1, False)
+def _length(name: str, difference: Tensor, p: float) -> Tensor:
+    """The p-norm over the last dimension, 0 of none."""
+    return length(name, difference, float(p), -1, False) if difference.shape[-1] else difference.sum(-1)

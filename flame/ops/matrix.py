@@ -17,6 +17,7 @@ __all__ = [
     "det",
     "inverse",
     "logdet",
+    "matrix_exp",
     "matrix_power",
     "pinverse",
     "qr",
@@ -68,6 +69,12 @@ def logdet(input: Tensor) -> Tensor:
 def matrix_power(input: Tensor, n: int) -> Tensor:
     """As `linalg.matrix_power`."""
     return equations.matrix_power(input, n)
+
+
+@method
+def matrix_exp(input: Tensor) -> Tensor:
+    """As `linalg.matrix_exp`."""
+    return equations.matrix_exp(input)
 
 
 @method

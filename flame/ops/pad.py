@@ -7,7 +7,7 @@ from flame.ops.join import cat
 from flame.ops.shape import cut, expand, flip, padded
 from flame.tensor import Tensor
 
-__all__ = ["pad"]
+__all__ = ["constant_pad_nd", "pad"]
 
 Border = Callable[[Tensor, int, int, int], tuple[Tensor, Tensor]]  # (input, dim, before, after) -> both borders
 
@@ -38,6 +38,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             before, after = BORDERS[mode](out, a, lo, hi)
             out = cat([before, out, after], a)
     return out
+
+
+def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
+    """As `pad` in mode "constant"."""
+    return _pad(input, pad, "constant", value)
+
+
+_pad = pad
 
 
 def _cropped(input: Tensor, low: Sequence[int], high: Sequence[int]) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from flame.errors import DTypeError
 from flame.ir.dtype import DType
 from flame.ir.node import apply, fresh
-from flame.ops import compare, diagonal, math  # noqa: F401  what they install is changed in place here
+from flame.ops import compare, diagonal, math, product  # noqa: F401  what they install is changed in place here
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
 from flame.runtime import devices
@@ -21,7 +21,7 @@ def in_place(name: str) -> None:
     function: Callable[..., Tensor] = getattr(Tensor, name)
 
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self._become(function(self, *args, **kwargs), f"{name}_()")
+        return self._become(function(self, *args, **kwargs), f"{name}_()", name in RESHAPING)
 
     change.__name__ = f"{name}_"
     change.__doc__ = f"`{name}` in place: this handle takes the result; tensors made from it before keep their values."
@@ -45,7 +45,9 @@ SIGNS = {
     "pow": "ipow", "bitwise_and": "iand", "bitwise_or": "ior", "bitwise_xor": "ixor", "bitwise_left_shift": "ilshift",
     "bitwise_right_shift": "irshift",
 }  # fmt: skip
-for _name in (*ELEMENTWISE, "tril", "triu"):
+RESHAPING = ("squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
+MATRICES = ("addbmm", "addmm", "addmv", "addr", "baddbmm", "tril", "triu")
+for _name in (*ELEMENTWISE, *RESHAPING, *MATRICES):
     in_place(_name)
 for _name, _sign in SIGNS.items():
     setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))

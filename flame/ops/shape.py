@@ -9,6 +9,7 @@ from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import node as nd
 from flame.ir.dtype import DType
 from flame.ir.node import apply
+from flame.ir.ops.movement import sum_to
 from flame.ops.method import axis, constant, method, sizes, spread
 from flame.tensor import Tensor, new
 
@@ -312,6 +313,20 @@ def _deep(t: Tensor) -> Tensor:
 atleast_1d = _at_least(1, lambda t: t if t.ndim else reshape(t, 1))
 atleast_2d = _at_least(2, lambda t: t if t.ndim > 1 else reshape(t, (1, t.numel())))
 atleast_3d = _at_least(3, _deep)
+
+
+@method
+@spread("size")
+def sum_to_size(input: Tensor, *size: Any) -> Tensor:
+    """Sums over the dimensions that an expansion of `size` to this shape would repeat: the gradient of `expand`."""
+    to = sizes(size)
+    try:
+        fits = nd.broadcast_shapes(to, input.shape) == input.shape
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"sum_to_size: {to} does not expand to {input.shape}")
+    return new(sum_to(input.node, to), input.device, input)
 
 
 # --- a part -----------------------------------------------------------------------------------------------------------

@@ -260,6 +260,21 @@ def permute_nothing(node: Node, x: Node) -> Node | None:
     return nd.reshape(x, node.shape) if moved == sorted(moved) else None
 
 
+def flip_again(node: Node, x: Node) -> Node:
+    """Twice around is not at all."""
+    axes = tuple(sorted({*node["axes"]} ^ {*node.src[0]["axes"]}))
+    return apply("flip", x, axes=axes) if axes else x
+
+
+def flip_nothing(node: Node, x: Node) -> Node | None:
+    return x if all(x.shape[a] == 1 for a in node["axes"]) else None
+
+
+def on_and_off(node: Node, x: Node) -> Node | None:
+    """The diagonal of what was put on it."""
+    return x if node["offset"] == node.src[0]["offset"] else None
+
+
 def reduce_nothing(node: Node, x: Node) -> Node | None:
     """A fold over axes of size 1 only moves."""
     return nd.reshape(x, node.shape) if all(x.shape[a] == 1 for a in node["axes"]) else None
@@ -289,6 +304,9 @@ SHAPES = rules(
     (pattern("permute", pattern("permute", x)), permute_again),
     (pattern("permute", x), permute_nothing),
     (pattern("slice", x), slice_nothing),
+    (pattern("flip", pattern("flip", x)), flip_again),
+    (pattern("flip", x), flip_nothing),
+    (pattern("diagonal", pattern("on_diagonal", x)), on_and_off),
     (pattern("pad", x), pad_nothing),
     (pattern("sum", x), reduce_nothing),
     (pattern("max", x), reduce_nothing),

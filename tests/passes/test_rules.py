@@ -200,6 +200,9 @@ def shape_instances():
             {"low": (0, 0), "high": (0, 0), "step": (1, 1), "fill": 1},
             {"low": (1, 0), "high": (0, 2), "step": (1, 2), "fill": 1},
         ],
+        "flip": [{"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}],
+        "diagonal": [{"offset": 1}, {"offset": 0}],
+        "on_diagonal": [{"offset": o, "rows": 4, "columns": 4 + o, "fill": 0} for o in (0, 1)],
         "cast": [{"to": d} for d in dt.BY_NAME.values()],
     }
     folds = {o.name: [{"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}] for o in OPS.values() if o.kind is Kind.REDUCE}

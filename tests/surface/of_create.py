@@ -184,6 +184,20 @@ CASES = [
         ),
     ),
     made(
+        "hann_window",
+        lambda lib: tuple(
+            window(*args)
+            for window in (lib.hann_window, lib.hamming_window, lib.blackman_window, lib.bartlett_window)
+            for args in ((5,), (4, False), (1,), (0,), (2,))
+        ),
+    ),
+    made(
+        "hamming_window",
+        lambda lib: (lib.hamming_window(4, True, 0.6, 0.4), lib.hamming_window(3, True, 0.5, dtype=lib.float64)),
+    ),
+    made("blackman_window", lambda lib: lib.blackman_window(6, dtype=lib.float64)),
+    made("bartlett_window", lambda lib: lib.bartlett_window(6, periodic=False)),
+    made(
         "tril_indices",
         lambda lib: (
             lib.tril_indices(3, 4),
@@ -217,6 +231,8 @@ MISUSES = [
     Misuse("arange", lambda lib: lib.arange(0.0, float("inf"))),
     Misuse("linspace", lambda lib: lib.linspace(0, 1, -1)),
     Misuse("logspace", lambda lib: lib.logspace(0, 1, -1)),
+    Misuse("hann_window", lambda lib: lib.hann_window(-1)),
+    Misuse("hamming_window", lambda lib: lib.hamming_window(3, dtype=lib.int64)),
     Misuse("eye", lambda lib: lib.eye(-1)),
     Misuse("eye", lambda lib: lib.eye(2, -1)),
     Misuse("tril_indices", lambda lib: lib.tril_indices(-1, 2)),

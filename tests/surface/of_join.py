@@ -197,6 +197,26 @@ CASES = [
         for mode in ("reflect", "replicate", "circular")
     ),
     Case(
+        "constant_pad_nd",
+        lambda lib, x: (lib.constant_pad_nd(x, (1, -1)), lib.constant_pad_nd(x, (0, 1), 2.0)),
+        (MATRIX,),
+    ),
+    Case(
+        "pixel_shuffle",
+        lambda lib, x: (lib.pixel_shuffle(x, 2), lib.pixel_unshuffle(x, 2), lib.channel_shuffle(x, 2)),
+        (X((1, 4, 2, 2)),),
+    ),
+    Case(
+        "Tensor.fill_diagonal_",
+        lambda lib, x: (
+            (x * 1).fill_diagonal_(7),
+            (x[:, :2] * 1).fill_diagonal_(7, wrap=True),
+            (x[:2] * 1).fill_diagonal_(-1),
+        ),
+        (X((7, 3)),),
+    ),
+    Case("Tensor.fill_diagonal_", lambda lib, x: (x * 1).fill_diagonal_(2.0), (X((2, 2, 2)),), label="cube"),
+    Case(
         "nn.functional.pixel_shuffle",
         lambda lib, x: functional(lib).pixel_shuffle(x, 2),
         (X((2, 8, 2, 3)),),
@@ -341,6 +361,7 @@ MISUSES = [
     Misuse("channel_shuffle", lambda lib, x: functional(lib).channel_shuffle(x, 2), (X((1, 3, 2)),)),
     Misuse("tril", lambda lib, x: x.tril(), (X((3,)),)),
     Misuse("triu", lambda lib, x: x.triu(), (X((3,)),)),
+    Misuse("fill_diagonal_", lambda lib, x: x.fill_diagonal_(1), (CUBE,)),
     Misuse("diagonal", lambda lib, x: x.diagonal(0, 1, 1), (MATRIX,)),
     Misuse("diagonal", lambda lib, x: x.diagonal(0, 0, 2), (MATRIX,)),
     Misuse("diagonal", lambda lib, x: x.diagonal(), (X((3,)),)),

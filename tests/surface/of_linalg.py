@@ -319,6 +319,21 @@ CASES = [
         label="numbers",
     ),
     Case("matrix_power", lambda lib, x: x.matrix_power(0), (SQUARE,), dtypes=("float64",), grad=False, label="zero"),
+    linalg(
+        "matrix_exp",
+        lambda la, x: (la.matrix_exp(x), la.matrix_exp(x * 0.01), la.matrix_exp(x.mT * 0)),
+        X((3, 3), -1, 1),
+        also=((X((2, 2, 2), -4, 4),), (X((1, 1)),), (X((0, 0)),)),
+        loose=10,
+    ),
+    linalg("matrix_exp", lambda la, x: la.matrix_exp(x), X((3, 3), -10, 10), grad=False, label="large", loose=100),
+    Case("matrix_exp", lambda lib, x: (lib.matrix_exp(x), x.matrix_exp()), (X((2, 2), -1, 1),), dtypes=REAL, loose=3),
+    Case(
+        "dist",
+        lambda lib, x, y: (lib.dist(x, y), x.dist(y, 3), lib.dist(x, y, p=inf)),
+        (X((3, 4)), X((4,))),
+        dtypes=REAL,
+    ),
     # --- norms --------------------------------------------------------------------------------------------------------
     linalg(
         "vector_norm",
@@ -431,6 +446,7 @@ MISUSES = [
     Misuse("pinv", lambda lib, x: lib.linalg.pinv(x), (X((3,)),)),
     Misuse("matrix_rank", lambda lib, x: lib.linalg.matrix_rank(x), (X((3,)),)),
     Misuse("matrix_power", lambda lib, x: lib.linalg.matrix_power(x, 2), (X((2, 3)),)),
+    Misuse("matrix_exp", lambda lib, x: lib.linalg.matrix_exp(x), (X((2, 3)),)),
     Misuse("lstsq", lambda lib, x, y: lib.linalg.lstsq(x, y), (X((3, 2)), X((2, 2)))),
     Misuse("lstsq", lambda lib, x, y: lib.linalg.lstsq(x, y, driver="best"), (X((3, 2)), X((3, 2)))),
     Misuse("tensorinv", lambda lib, x: lib.linalg.tensorinv(x), (X((2, 3, 5)),)),

@@ -97,6 +97,17 @@ CASES = [
         label="fractions",
     ),
     Case(
+        "Tensor.addmm_",
+        lambda lib, x, a, b: (
+            (x * 1).addmm_(a, b, alpha=2),
+            (x[:, 0] * 1).addmv_(a, b[:, 0]),
+            (x * 1).addr_(a[:, 0], b[0]),
+            (x * 1).addbmm_(a[None], b[None]),
+            (x[None] * 1).baddbmm_(a[None], b[None], beta=0),
+        ),
+        (X((3, 4)), A, B),
+    ),
+    Case(
         "tensordot",
         lambda lib, a, b: (
             lib.tensordot(a, b, dims=([1, 0], [0, 2])),

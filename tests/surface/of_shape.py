@@ -1,6 +1,6 @@
 """Shapes and views: the same elements under another shape, in another order, repeated, or in part."""
 
-from tests.surface.case import ALL, Case, Misuse, X
+from tests.surface.case import ALL, FLOATS, Case, Misuse, X
 
 CUBE = X((2, 3, 4))
 SMALL = ((X(()),), (X((1,)),), (X((0,)),), (X((1, 0, 2)),), (X((1, 1, 1)),), (X((5,)),))
@@ -194,6 +194,26 @@ CASES = [
     Case("vsplit", lambda lib, x: (*lib.vsplit(x, 2), *x.vsplit((1,))), (CUBE,)),
     Case("dsplit", lambda lib, x: (*lib.dsplit(x, 2), *x.dsplit([1, 3])), (CUBE,)),
     Case("unbind", lambda lib, x: (*lib.unbind(x), *x.unbind(-1), *x), (CUBE,), dtypes=ALL),
+    Case(
+        "Tensor.sum_to_size",
+        lambda lib, x: (x.sum_to_size(3, 1), x.sum_to_size((2, 1, 4)), x.sum_to_size(()), x.sum_to_size(x.shape)),
+        (CUBE,),
+        dtypes=("float64", "float32"),
+    ),
+    Case(
+        "Tensor.squeeze_",
+        lambda lib, x: (
+            (x * 1).squeeze_(),
+            (x * 1).squeeze_(0),
+            (x * 1).unsqueeze_(1),
+            (x * 1).transpose_(0, -1),
+            (x * 1).swapaxes_(0, 1),
+            (x * 1).swapdims_(1, 2),
+            (x * 1)[0].t_(),
+        ),
+        (X((1, 3, 2)),),
+        dtypes=FLOATS,
+    ),
     Case("Tensor.contiguous", lambda lib, x: x.transpose(0, -1).contiguous() * 1, (CUBE,), also=SMALL),
     Case(
         "Tensor.size",
@@ -266,6 +286,7 @@ MISUSES = [
     Misuse("expand", lambda lib, x: x.expand(-1, 2, 3, 4), (CUBE,)),
     Misuse("broadcast_tensors", lambda lib, x, y: lib.broadcast_tensors(x, y), (CUBE, X((3,))), says="broadcast"),
     Misuse("broadcast_shapes", lambda lib: lib.broadcast_shapes((2,), (3,)), says="broadcast"),
+    Misuse("sum_to_size", lambda lib, x: x.sum_to_size(2, 4), (CUBE,)),
     Misuse("flip", lambda lib, x: x.flip(3), (CUBE,)),
     Misuse("flip", lambda lib, x: x.flip(0, 0), (CUBE,)),
     Misuse("fliplr", lambda lib, x: x.fliplr(), (X((3,)),)),

@@ -176,6 +176,35 @@ def pinv_numpy(a: Any, rtol: float, atol: float) -> Any:
     return np.swapaxes(vh, -1, -2) @ (inverse[..., :, None] * np.swapaxes(u, -1, -2))
 
 
+PADE = (
+    64764752532480000, 32382376266240000, 7771770303897600, 1187353796428800, 129060195264000, 10559470521600,
+    670442572800, 33522128640, 1323241920, 40840800, 960960, 16380, 182, 1,
+)  # fmt: skip
+REACH = {np.dtype(np.float64): 5.37, np.dtype(np.float32): 3.9}  # the norm up to which the approximant is exact
+
+
+def matrix_exp_numpy(a: Any) -> Any:
+    """Higham, "The scaling and squaring method for the matrix exponential revisited" (2005)."""
+    if not a.size:
+        return a
+    norms = np.abs(a).sum(-2).max(-1)
+    times = np.ceil(np.log2(np.maximum(norms / REACH[a.dtype], 1)))
+    times = np.where(np.isfinite(times), times, 0).astype(int)
+    a = a / (2.0**times).astype(a.dtype)[..., None, None]
+    eye = np.eye(a.shape[-1], dtype=a.dtype)
+    b = [c / PADE[-1] for c in PADE]
+    b = [c / b[0] for c in b]
+    a2 = a @ a
+    a4, a6 = a2 @ a2, a2 @ a2 @ a2
+    odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * eye
+    u = a @ odd
+    v = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + eye
+    out = np.linalg.solve(v - u, v + u)
+    for i in range(times.max(initial=0)):
+        out = np.where((times > i)[..., None, None], out @ out, out)
+    return out.astype(a.dtype)
+
+
 # --- gradients --------------------------------------------------------------------------------------------------------
 def solve_grad(g: Node, y: Node, a: Node, b: Node) -> Grads:
     gb = apply("solve", transpose(a), g)
@@ -210,6 +239,21 @@ def pinv_grad(g: Node, y: Node, a: Node) -> Grads:
     inner = mm(yt, y, gt)
     third = inner - mm(mm(inner, y), a)
     return (second + third - first,)
+
+
+def matrix_exp_grad(g: Node, y: Node, a: Node) -> Grads:
+    """The upper right block of the exponential of ((aᵀ, g), (0, aᵀ)) (Mathias, 1996)."""
+    n, lead = a.shape[-1], (0,) * (len(a.shape) - 2)
+    step = (1,) * len(a.shape)
+
+    def placed(x: Node, i: int, j: int) -> Node:
+        low, high = (*lead, i * n, j * n), (*lead, (1 - i) * n, (1 - j) * n)
+        return apply("pad", x, low=low, high=high, step=step, fill=0)
+
+    at = transpose(a)
+    whole = apply("matrix_exp", placed(at, 0, 0) + placed(g, 0, 1) + placed(at, 1, 1))
+    stop = (*a.shape[:-2], n, 2 * n)
+    return (apply("slice", whole, start=(*lead, 0, n), stop=stop, step=step),)
 
 
 def qr_grad(g: Node, y: Node, a: Node) -> Grads:
@@ -330,6 +374,13 @@ host(
     shape=lambda a, **_: (*matrices(a)[:-2], a[-1], a[-2]),
     grad=pinv_grad,
     doc="The inverse of Moore and Penrose; singular values up to max(atol, rtol · largest) count as 0.",
+)
+host(
+    "matrix_exp",
+    matrix_exp_numpy,
+    shape=square,
+    grad=matrix_exp_grad,
+    doc="The exponential of square matrices: the sum of a^k / k!.",
 )
 host(
     "qr",

@@ -19,6 +19,7 @@ __all__ = [
     "diagonal",
     "inv",
     "lstsq",
+    "matrix_exp",
     "matrix_power",
     "multi_dot",
     "solve",
@@ -114,6 +115,11 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
             out = base if out is None else matmul(out, base)
         base, count = matmul(base, base) if count > 1 else base, count // 2
     return A * 0 + eye(A.shape[-1], dtype=A.dtype, device=A.device) if out is None else out
+
+
+def matrix_exp(A: Tensor) -> Tensor:
+    """Σ Aᵏ / k! of square matrices: (*, n, n); by scaling, a Padé approximant and squaring (Higham, 2005)."""
+    return performed("matrix_exp", A)
 
 
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from flame.errors import DTypeError, IndexingError, ShapeError
-from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.ops.elementwise import to_dtype
 from flame.ops.linalg.decompose import svdvals
 from flame.ops.linalg.equations import inv
 from flame.ops.method import axes, axis
 from flame.ops.norm import length
+from flame.ops.reduce import widened
 from flame.ops.shape import movedim, reshape
 from flame.tensor import Tensor
 
@@ -34,10 +34,10 @@ def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype:
     if isinstance(ord, str):
         raise DTypeError(f"{name}: {ord!r} is a norm of matrices; give a number")
     over = axes(name, dim, x.ndim)
-    wide = to_dtype(x, dt.float32 if kind.size == 2 else kind)
+    wide = widened(to_dtype(x, kind))
     if (not math.isfinite(ord) or ord < 0) and any(not x.shape[a] for a in over):
         raise ShapeError(f"{name}: dim {dim} of {x.shape} has no element; there is no norm of order {ord}")
-    return to_dtype(length(name, wide, float(ord), over, keepdim), kind)
+    return to_dtype(length(name, wide, float(ord), list(over) if x.ndim else None, keepdim), kind)
 
 
 def matrix_norm(
