@@ -38,6 +38,11 @@ def check(name: str, index: Tensor, size: int, site: tuple[Node, int], wraps: bo
     values.watch(*site, watch)
 
 
+def at_hand(t: Tensor) -> bool:
+    """True if the value lies in the CPU's memory: looking at it waits for nothing."""
+    return t.device.prompt and t.node in values.COMPUTED
+
+
 def known(index: Tensor) -> spans.Span | None:
     """What is known of the elements of an integer tensor without computing it."""
     return spans.span(index.node, lambda n: _stored(n, index.device))

@@ -22,7 +22,7 @@ from flame.ops.elementwise import to_dtype, where
 from flame.ops.method import NUMBERS, constant, method
 from flame.ops.place import in_place
 from flame.ops.scatter import put_rows
-from flame.ops.search import nonzero
+from flame.ops.search import nonzero, running
 from flame.ops.shape import cut, expand, flip, permute, reshape, squeeze
 from flame.tensor import Tensor, from_array, new, same_device
 
@@ -262,14 +262,12 @@ def _written(name: str, x: Tensor, key: Any, value: Any, accumulate: bool) -> Te
     if isinstance(mask, np.ndarray) and mask.dtype == np.bool_:
         mask = from_array(mask, x.device)
     given = _value(name, x, value)
-    if isinstance(mask, Tensor) and mask.dtype is dt.boolean and mask.ndim and given.ndim == 0 and not accumulate:
+    if isinstance(mask, Tensor) and mask.dtype is dt.boolean and mask.ndim and not accumulate:
         return _masked(name, x, mask, given)
     region, picked = parse(name, x, key)
     if not picked:
         return region.write(x, _fitted(name, to_dtype(given, x.dtype), tuple(region.shape)))
-    if given.ndim and given.dtype is not x.dtype:
-        raise DTypeError(f"{name}: a value of {given.dtype} does not fit a tensor of {x.dtype}; cast one of them first")
-    return region.write(x, _replaced(name, region.read(x), picked, to_dtype(given, x.dtype), accumulate))
+    return region.write(x, _replaced(name, region.read(x), picked, _alike(name, x, given), accumulate))
 
 
 def _value(name: str, x: Tensor, value: Any) -> Tensor:
@@ -282,11 +280,32 @@ def _value(name: str, x: Tensor, value: Any) -> Tensor:
 
 
 def _masked(name: str, x: Tensor, mask: Tensor, value: Tensor) -> Tensor:
-    """One value wherever a mask over the leading dimensions is true: nothing need be counted."""
+    """A value wherever a mask over the leading dimensions is true; one row for each is read in their order."""
+    same_device(name, x, mask)
     if mask.shape != x.shape[: mask.ndim]:
         raise IndexingError(f"{name}: a mask of shape {mask.shape} does not fit the tensor's {x.shape}")
-    full = reshape(mask, (*mask.shape, *(1,) * (x.ndim - mask.ndim)))
-    return where(expand(full, x.shape), to_dtype(value, x.dtype), x)
+    value, rest = _alike(name, x, value), x.shape[mask.ndim :]
+    if value.ndim > len(rest) and mask.numel():
+        rows = running(reshape(mask, mask.numel())).realize()
+        count = int(rows[-1].item())
+        full = _fitted(name, value, (count, *rest))
+        if not count or not prod(rest):
+            return x
+        before = where(rows > 1, rows - 1, 0)  # rows of no element read one nearby, and are not chosen
+        index = nd.expand(nd.reshape(before.node, (mask.numel(), 1)), (mask.numel(), prod(rest)))
+        value = new(apply("gather", reshape(full, (count, prod(rest))).node, index, axis=0), x.device, full)
+        value = reshape(value, x.shape)
+    else:
+        value = _fitted(name, value, rest)
+    chosen = reshape(mask, (*mask.shape, *(1,) * len(rest)))
+    return where(expand(chosen, x.shape), value, x)
+
+
+def _alike(name: str, x: Tensor, value: Tensor) -> Tensor:
+    """A value in the dtype of the tensor it goes into: only single numbers are cast."""
+    if value.ndim and value.dtype is not x.dtype:
+        raise DTypeError(f"{name}: a value of {value.dtype} does not fit a tensor of {x.dtype}; cast one of them first")
+    return to_dtype(value, x.dtype)
 
 
 def _fitted(name: str, value: Tensor, shape: Shape) -> Tensor:

@@ -2,11 +2,11 @@
 
 import itertools
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flame.bounds import check, known
+from flame.bounds import at_hand, check, known
 from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
@@ -19,7 +19,7 @@ from flame.ops.join import stack
 from flame.ops.method import NUMBERS, method
 from flame.ops.place import in_place
 from flame.ops.scatter import fold, hit
-from flame.ops.shape import expand, reshape
+from flame.ops.shape import cut, expand, reshape
 from flame.tensor import Tensor, from_array, new, same_device
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "cartesian_prod",
     "combinations",
     "histc",
+    "histogram",
     "masked_scatter",
     "masked_select",
     "nonzero",
@@ -59,9 +60,32 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     return stack(columns, 1) if columns else from_array(np.zeros((flat.numel(), 0), np.int64), input.device)
 
 
+LINE = 512  # elements that are counted one after the other, beside the other lines
+
+
+def running(truth: Tensor) -> Tensor:
+    """How many elements of a 1-d bool tensor are true up to each, itself included."""
+    n = truth.numel()
+    lines, flat = -(-n // LINE), nd.cast(truth.node, dt.int64)
+    if lines < 2:
+        return new(apply("cumsum", flat, axis=0, reverse=False), truth.device)
+    flat = apply("pad", flat, low=(0,), high=(lines * LINE - n,), step=(1,), fill=0)
+    inner = apply("cumsum", nd.reshape(flat, (lines, LINE)), axis=1, reverse=False)
+    totals = apply("slice", inner, start=(0, LINE - 1), stop=(lines, LINE), step=(1, 1))
+    before = apply("cumsum", totals, axis=0, reverse=False) - totals
+    counts = nd.reshape(inner + before, (lines * LINE,))
+    return new(apply("slice", counts, start=(0,), stop=(n,), step=(1,)), truth.device)
+
+
 def _places(flat: Tensor) -> Tensor:
-    """The positions of what is not 0 in a 1-d tensor."""
-    return from_array(np.flatnonzero(flat.ne(0).numpy()), flat.device)
+    """The positions of what is not 0 in a 1-d tensor: where its k-th true element lies, for each k."""
+    if not flat.numel():
+        return to_dtype(flat, dt.int64)
+    counts = running(flat.ne(0)).realize()
+    count = int(cut(counts, 0, flat.numel() - 1, flat.numel()).item())
+    places = new(count_below(counts.node, apply("iota", n=count) + 1, 0), flat.device)
+    spans.remember(places.node, spans.Span(0, flat.numel() - 1))
+    return places
 
 
 @method
@@ -84,9 +108,10 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 @method
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """The elements of `source`, in order, where a mask is true; the mask broadcasts. Realizes the mask.
+    """The elements of `source`, in order, where a mask is true; the mask broadcasts.
 
-    Raises ShapeError where the source has fewer elements than the mask has true ones.
+    A source with fewer elements than the mask has true ones raises: ShapeError at the call where the mask is in the
+    CPU's memory, IndexingError else, when the result is computed.
     """
     if mask.dtype is not dt.boolean:
         raise DTypeError(f"masked_scatter: the mask must be bool, got {mask.dtype}; compare first, e.g. x > 0")
@@ -97,17 +122,17 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     same_device("masked_scatter", input, mask, source)
     shape = nd.broadcast_shapes(input.shape, mask.shape)
     full = expand(mask, shape)
-    if not full.numel():
+    places = prod(shape)
+    if places and at_hand(mask):
+        wanted = np.count_nonzero(mask.numpy()) * (places // mask.numel())
+        if wanted > source.numel():
+            raise ShapeError(f"masked_scatter: {source.numel()} elements are too few for {wanted} places of the mask")
+    if not places or not source.numel():
         return expand(input, shape)
-    order = np.cumsum(full.numpy().reshape(-1)) - 1
-    if order[-1] >= source.numel():
-        raise ShapeError(
-            f"masked_scatter: {source.numel()} elements are too few for {order[-1] + 1} places of the mask"
-        )
-    if order[-1] < 0:
-        return expand(input, shape)
-    at = from_array(np.maximum(order, 0), input.device)
-    found = new(apply("gather", reshape(source, -1).node, at.node, axis=0), input.device, source)
+    order = running(reshape(full, places)) - 1
+    index = where(order < 0, 0, order)
+    check("masked_scatter", index, source.numel(), (index.node, source.numel()))
+    found = new(apply("gather", reshape(source, source.numel()).node, index.node, axis=0), input.device, source)
     return where(full, reshape(found, shape), input)
 
 
@@ -231,6 +256,62 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     place = to_dtype(where(inside, (flat - low) * bins / (high - low), 0.0), dt.int64).clamp(max=bins - 1)
     counts = fold("scatter_add", place.node, to_dtype(inside, dt.int64), 0, bins)
     return to_dtype(counts, input.dtype)
+
+
+class Histogram(NamedTuple):
+    """How many elements lie in each bin, and the edges of the bins."""
+
+    hist: Tensor
+    bin_edges: Tensor
+
+
+@method
+def histogram(
+    input: Tensor,
+    bins: int | Tensor,
+    *,
+    range: tuple[float, float] | None = None,
+    weight: Tensor | None = None,
+    density: bool = False,
+) -> Histogram:
+    """How many elements lie in each bin, or the sum of their weights; with `density`, as a probability density.
+
+    `bins` equal ones over a range, the data's own by default, or the 1-d tensor of their edges. A bin holds its left
+    edge, the last both. Any floating shape → (bins) and (bins + 1), in its dtype.
+    """
+    if not input.dtype.is_float:
+        raise DTypeError(f"histogram: needs a floating tensor, got {input.dtype}; cast it first, e.g. .float()")
+    if weight is not None and (weight.shape != input.shape or weight.dtype is not input.dtype):
+        raise ShapeError(
+            f"histogram: weight is {weight.dtype} of shape {weight.shape}, the input {input.dtype} of {input.shape}"
+        )
+    edges = bins if isinstance(bins, Tensor) else _edges(input, bins, range)
+    if edges.ndim != 1 or edges.numel() < 2 or edges.dtype is not input.dtype:
+        raise ShapeError(f"histogram: bins must be above 0, or 1-d edges of {input.dtype}, got {edges.shape}")
+    flat, count = reshape(input.detach(), input.numel()), edges.numel() - 1
+    inside = (flat >= edges[0]).logical_and(flat <= edges[-1])
+    place = searchsorted(edges, flat, right=True) - 1
+    place = where(inside, where(place < count, place, count - 1), 0)
+    value = to_dtype(inside, input.dtype) if weight is None else where(inside, reshape(weight, input.numel()), 0.0)
+    hist = fold("scatter_add", place.node, value, 0, count) if input.numel() else edges[1:] * 0
+    return Histogram(hist / (hist.sum() * (edges[1:] - edges[:-1])) if density else hist, edges)
+
+
+def _edges(input: Tensor, bins: int, range: tuple[float, float] | None) -> Tensor:
+    """The edges of equal bins; a range of one point is widened."""
+    if bins <= 0:
+        raise ShapeError(f"histogram: bins must be above 0, not {bins}")
+    if range is not None and not range[0] <= range[1]:
+        raise ShapeError(f"histogram: the range {range} must be (low, high) with low <= high")
+    if range is None and input.numel():
+        low, high = input.detach().amin(), input.detach().amax()
+    else:
+        low, high = (tensor(float(v), dtype=input.dtype, device=input.device) for v in range or (0, 1))
+    if input.numel():
+        same = low.eq(high)
+        low, high = where(same, low - 0.5, low), where(same, high + 0.5, high)
+    step = new(apply("iota", n=bins + 1), input.device)
+    return where(step.eq(bins), high, low + (high - low) * (to_dtype(step, input.dtype) / bins))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

@@ -102,7 +102,7 @@ PUTS = [
         None,
         CUBE,
         X((8, 5)),
-        also=((CUBE, X((5,))),),
+        also=((CUBE, X((5,))), (CUBE, X((1, 5))), (CUBE, X((8, 1)))),
     ),
     put("mask and slice", lambda lib: (slice(2), lib.tensor([True, False, True])), None, CUBE, X((2, 2, 5))),
 ]
@@ -238,7 +238,33 @@ GATHERS = [
     ),
 ]
 
-CASES = [*GETS, *PUTS, *GATHERS]
+
+def bag(label: str, *operands: Any, **options: Any) -> Case:
+    def call(lib: Any, w: Any, i: Any, *scale: Any) -> Any:
+        more = {"offsets": lib.tensor([0, 2, 2, i.numel()][: 3 + last])} if i.ndim == 1 else {}
+        more |= {"per_sample_weights": scale[0]} if scale else {}
+        return functional(lib).embedding_bag(i, w, **more | options)
+
+    last = options.get("include_last_offset", False)
+
+    return Case("nn.functional.embedding_bag", call, operands, label=label)
+
+
+TABLE = X((5, 3), apart=True)
+BAGS = [
+    *(
+        bag(f"{mode}, {len(shape)}-d", TABLE, I(*shape, high=5), mode=mode)
+        for mode in ("sum", "mean")
+        for shape in ((4, 2), (6,))
+    ),
+    *(bag(f"max, {i.shape}", TABLE, i, mode="max") for i in (I(4, 1, high=5), Of("int64", (3,), 2, 3))),
+    bag("padding", TABLE, I(4, 3, high=5), padding_idx=1),
+    bag("padding, 1-d", TABLE, I(6, high=5), padding_idx=-4, mode="sum"),
+    bag("weights", TABLE, I(6, high=5), X((6,)), mode="sum"),
+    bag("last offset", TABLE, I(5, high=5), mode="sum", include_last_offset=True),
+]
+
+CASES = [*BAGS, *GETS, *PUTS, *GATHERS]
 
 L = I(2, high=2)
 
@@ -287,6 +313,14 @@ MISUSES = [
         "Tensor.__setitem__", lambda lib: lib.tensor([0, 1]), X((4, 3)), Of("float64", (2, 3)), says="float64.*float32"
     ),
     writes("Tensor.__setitem__", lambda lib: lib.tensor([True, False]), X((4, 3))),
+    writes(
+        "Tensor.__setitem__",
+        lambda lib: lib.tensor([True] * 3 + [False]),
+        X((4, 3)),
+        X((2, 3)),
+        says=r"\(2, 3\).*\(3, 3\)",
+    ),
+    writes("Tensor.__setitem__", lambda lib: lib.tensor([True] * 4), X((4, 3)), Of("float64", (4, 3)), says="float64"),
     Misuse("Tensor.__setitem__", lambda lib, x: x.requires_grad_().__setitem__(0, 1.0), (X((4,)),), says="no_grad"),
     Misuse("gather", lambda lib, x, i: lib.gather(x, 0, i), (X((3, 4)), I(1, 4, low=3, high=4)), says=r"3.*\[0, 2\]"),
     Misuse("gather", lambda lib, x, i: lib.gather(x, 0, i), (X((3, 4)), I(1, 4, low=-1, high=0)), says=r"-1.*\[0, 2\]"),
@@ -348,6 +382,24 @@ MISUSES = [
         (X((3, 4)), I(2)),
         says="max_norm",
         accepted=True,
+    ),
+    Misuse(
+        "nn.functional.embedding_bag",
+        lambda lib, w, i: functional(lib).embedding_bag(i, w, lib.tensor([1])),
+        (X((3, 4)), I(2)),
+        says=r"offsets\[0\] must be 0",
+    ),
+    Misuse(
+        "nn.functional.embedding_bag",
+        lambda lib, w, i: functional(lib).embedding_bag(i, w),
+        (X((3, 4)), I(2)),
+        says=r"\(2,\).*offsets",
+    ),
+    Misuse(
+        "nn.functional.embedding_bag",
+        lambda lib, w, i: functional(lib).embedding_bag(i, w, mode="min"),
+        (X((3, 4)), I(2, 2)),
+        says="'min'",
     ),
     Misuse(
         "nn.functional.one_hot",

@@ -8,6 +8,7 @@ from flame import values
 from flame.errors import IndexingError
 from flame.ir import spans
 from flame.optim import SGD
+from flame.runtime import devices
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +149,44 @@ def test_nothing_is_known_of_what_may_wrap_around():
 
     i = flame.tensor(np.array([2**31 - 1, 0], np.int32))
     assert known(i + 1) is None and known(i.float().long()) is None
+
+
+# --- a GPU: nobody waits for it to look at positions ------------------------------------------------------------------
+@pytest.fixture
+def later(monkeypatch):
+    """The CPU as a device that does its work some time after it is asked."""
+    monkeypatch.setattr(devices.get("cpu"), "prompt", False)
+    values._late.clear()
+
+
+def test_a_gpu_reports_when_somebody_waits_for_it(later):
+    x = flame.tensor(X)
+    y = x.index_select(0, pending(0, 7)).realize()
+    assert flame.tensor([1.0]).node and list(values._late.values()) != [[]]
+    with pytest.raises(IndexingError, match=r"index_select: index 7 .*\[0, 2\].*test_bounds"):
+        x.numpy()  # whoever reads first
+    assert y.numpy()[0].tolist() == X[0].tolist()  # reported once; nothing outside the tensor was read
+
+
+def test_a_gpu_in_order_is_silent_and_is_asked_once(later):
+    x, i = flame.tensor(X), pending(0, 2)
+    assert x[i].tolist() == X[[0, 2]].tolist()
+    assert not values._watched
+    x[i]
+    assert not values._watched, "what was found out is remembered"
+
+
+def test_uploaded_positions_are_known_on_a_gpu(later):
+    x, i = flame.tensor(X), flame.tensor([0, 2])
+    x[i], x.index_select(0, i.reshape(1, 2)[0])
+    assert not values._watched
+    with pytest.raises(IndexingError, match="index 3"):
+        x[flame.tensor([3])]
+
+
+def test_many_reports_are_not_kept_for_long(later, monkeypatch):
+    monkeypatch.setattr(values, "MOST_LATE", 3)
+    x = flame.tensor(X)
+    with pytest.raises(IndexingError, match="index 9"):
+        for _ in range(5):
+            x.index_select(0, pending(9)).realize()

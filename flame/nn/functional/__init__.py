@@ -7,6 +7,7 @@ from flame.nn.functional.columns import *
 from flame.nn.functional.conv import *
 from flame.nn.functional.distance import *
 from flame.nn.functional.dropout import *
+from flame.nn.functional.embedding import *
 from flame.nn.functional.grid import *
 from flame.nn.functional.layer import *
 from flame.nn.functional.loss.binary import *

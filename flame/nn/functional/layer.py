@@ -1,13 +1,11 @@
-"""The functions behind Linear, LayerNorm and Embedding."""
+"""The functions behind Linear, LayerNorm and Bilinear."""
 
 from collections.abc import Sequence
 
-from flame.errors import IndexingError, ShapeError, StateError
-from flame.ops.index import embedding as rows_of
-from flame.ops.search import one_hot
+from flame.errors import ShapeError
 from flame.tensor import Tensor
 
-__all__ = ["bilinear", "embedding", "layer_norm", "linear", "one_hot"]
+__all__ = ["bilinear", "layer_norm", "linear"]
 
 HALF = ("float16", "bfloat16")  # statistics of these are computed in float32
 
@@ -77,36 +75,3 @@ def layer_norm(
     y = y if weight is None else y * weight
     y = y if bias is None else y + bias
     return y.to(input.dtype)
-
-
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Rows of `weight` by number. Integers (*), (rows, width) → (*, width).
-
-    The row `padding_idx` gets no gradient; `sparse` has no effect. Raises DTypeError for indices that are no integers,
-    ShapeError for a weight that is no matrix, IndexingError for an index outside [0, rows), and StateError for
-    `max_norm` and `scale_grad_by_freq`, which FLAME has not: renormalise the weight under no_grad instead.
-
-    >>> embedding(flame.tensor([1, 0]), flame.tensor([[1.0, 2.0], [3.0, 4.0]])).numpy().tolist()
-    [[3.0, 4.0], [1.0, 2.0]]
-    """
-    if max_norm is not None or scale_grad_by_freq:
-        raise StateError(
-            "embedding: max_norm and scale_grad_by_freq would change the weight or its gradient behind your back; "
-            "renormalise the weight under flame.no_grad(), or scale its gradient, instead"
-        )
-    if weight.ndim != 2:
-        raise ShapeError(f"embedding: weight has shape {tuple(weight.shape)}, but must be (rows, width)")
-    padding = -1
-    if padding_idx is not None:
-        if not -weight.shape[0] <= padding_idx < weight.shape[0]:
-            raise IndexingError(f"embedding: padding_idx {padding_idx} is out of range for {weight.shape[0]} rows")
-        padding = padding_idx % weight.shape[0]
-    return rows_of(weight, input, padding)
