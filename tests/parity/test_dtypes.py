@@ -80,3 +80,9 @@ def test_integers_by_zero_give_zero_on_the_device():
     for act in (lambda: x // 0, lambda: x % 0, lambda: flame.fmod(x, 0), lambda: divmod(x, False)):
         with pytest.raises(ZeroDivisionError, match="by 0"):
             act()
+
+
+def test_where_alone_lists_the_true_places():
+    c = np.array([[True, False], [True, True]])
+    mine, other = flame.where(flame.tensor(c)), torch.where(torch.tensor(c))
+    assert [t.tolist() for t in mine] == [t.tolist() for t in other]
