@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "digamma",
     "float_power",
     "frac",
+    "frexp",
     "heaviside",
     "lcm",
     "ldexp",
@@ -231,6 +232,35 @@ def float_power(input: Any, exponent: Any) -> Tensor:
 
 
 method(float_power)
+
+
+class Frexp(NamedTuple):
+    """What `frexp` gives."""
+
+    mantissa: Tensor
+    exponent: Tensor
+
+
+@method
+def frexp(input: Tensor) -> Frexp:
+    """(m, e) with input = m * 2**e and 1/2 <= |m| < 1, e in int32; 0, infinity and nan are their own m, with e = 0."""
+    if not input.dtype.is_float:
+        raise DTypeError(f"frexp: needs a floating tensor, got {input.dtype}; cast it first, e.g. .float()")
+    if input.dtype.size < 4:
+        wide = frexp(to_dtype(input, dt.float32))
+        return Frexp(to_dtype(wide.mantissa, input.dtype), wide.exponent)
+    size = TABLE["abs"](input.detach())
+    plain = (size > 0) & (size < math.inf)
+    guess = where(plain, TABLE["floor"](TABLE["log2"](where(plain, size, 1.0))), 0.0)
+    near = _scaled_down(size, guess)  # in [1/2, 2), by a guess that may be one off
+    exponent = where(plain, guess + where(near < 0.5, -1.0, where(near < 1, 0.0, where(near < 2, 1.0, 2.0))), 0.0)
+    return Frexp(_scaled_down(input, exponent), to_dtype(exponent, dt.int32))
+
+
+def _scaled_down(x: Tensor, exponent: Tensor) -> Tensor:
+    """x / 2**exponent in two steps: 2**exponent itself may be no number of the dtype."""
+    half = TABLE["floor"](exponent * 0.5)
+    return x * TABLE["exp2"](-half) * TABLE["exp2"](half - exponent)
 
 
 @method

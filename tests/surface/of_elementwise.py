@@ -69,6 +69,15 @@ CASES = [
     two("special.xlog1py", 0.3, 2, call=lambda lib, a, b: lib.special.xlog1py(a, b)),
     two("isin", dtypes=NUMBERS, grad=False, special=False),
     one("isin", call=lambda lib, x: lib.isin(x, 2, invert=True), label="number", grad=False, dtypes=NUMBERS),
+    one("frexp", 0.1, 9, dtypes=FLOATS),
+    Case(
+        "frexp",
+        lambda lib, x: lib.frexp(lib.exp2(x)),
+        (X((70,), -150, 128, apart=True),),
+        dtypes=WIDE,
+        grad=False,
+        label="every size",
+    ),
     one("frac", 0.1, 0.9, dtypes=FLOATS),
     one("round", call=lambda lib, x: lib.round(x, decimals=1), label="decimals"),
     one("round", call=lambda lib, x: lib.round(x * 100, decimals=-1), label="tens", special=False),
@@ -117,9 +126,9 @@ CASES = [
     ),
     given("addcmul", lambda lib, x, a, b: lib.addcmul(x, a, b, value=2), X((3, 4)), X((3, 1)), X((4,)), dtypes=NUMBERS),
     given("addcdiv", lambda lib, x, a, b: lib.addcdiv(x, a, b, value=0.5), X((3, 4)), X((3, 1)), X((4,), 0.5, 2)),
-    given("lerp", lambda lib, a, b, w: lib.lerp(a, b, w), X((3, 4)), X((3, 4)), X((4,), -0.4, 1.4)),
+    given("lerp", lambda lib, a, b, w: lib.lerp(a, b, w), X((3, 4)), X((3, 4)), X((4,), -0.4, 1.4), special=True),
     *(
-        given("lerp", lambda lib, a, b, w=w: lib.lerp(a, b, w), X((3, 4)), X((3, 4)), label=f"{w}")
+        given("lerp", lambda lib, a, b, w=w: lib.lerp(a, b, w), X((3, 4)), X((3, 4)), label=f"{w}", special=True)
         for w in (0.25, 0.75)
     ),
     # powers
@@ -278,6 +287,7 @@ MISUSES = [
     Misuse("pow", lambda lib, a: a**-1, (Of("int64", (3,), 1, 3),), says="-1"),
     Misuse("mvlgamma", lambda lib, a: lib.mvlgamma(a, 0), (X((3,), 1, 3),), says="p is 0"),
     Misuse("round", lambda lib, a: lib.round(a, decimals=1), (Of("int64", (3,)),), says="decimals=1"),
+    Misuse("frexp", lambda lib, a: lib.frexp(a), (Of("int64", (3,)),), says="int64"),
     Misuse("frac", lambda lib, a: lib.frac(a), (Of("int64", (3,)),), says="int64"),
     Misuse("bitwise_and", lambda lib, a: a & a, (X((3,)),), says="float32"),
     Misuse("bitwise_not", lambda lib, a: ~a, (X((3,)),), says="float32"),
