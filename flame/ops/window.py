@@ -28,15 +28,19 @@ def each(name: str, what: str, value: Any, rank: int, least: int = 1) -> tuple[i
 
 
 def window_axis(node: Node, at: int, taps: int, stride: int, dilation: int = 1) -> Node:
-    """(…, J, …) to (…, I, …, taps): the windows of one axis, the taps behind all others."""
-    wide = nd.expand(nd.reshape(node, (*node.shape, 1)), (*node.shape, taps))
-    return apply("skew", wide, axis=at, taps=len(node.shape), stride=stride, dilation=dilation)
+    """(…, J, …) to (taps, …, I, …): the windows of one axis.
+
+    The taps lead: neighbouring windows stay side by side in what is folded over them, and in the gradient.
+    """
+    wide = nd.expand(node, (taps, *node.shape))
+    return apply("skew", wide, axis=at + 1, taps=0, stride=stride, dilation=dilation)
 
 
-def windows(node: Node, first: int, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Node:
-    """(…, *J) to (…, *I, *kernel): the windows over all axes from `first` on."""
-    for a, (taps, by, apart) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        node = window_axis(node, first + a, taps, by, apart)
+def windows(node: Node, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Node:
+    """(…, *J) to (*kernel, …, *I): the windows over the last axes."""
+    rank = len(kernel)
+    for a in reversed(range(rank)):
+        node = window_axis(node, len(node.shape) - rank + a, kernel[a], stride[a], dilation[a])
     return node
 
 
@@ -55,4 +59,5 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
         return new(nd.expand(nd.const(0, input.dtype), none), input.device, input)
     if not input.ndim:
         return new(nd.reshape(input.node, (1,)), input.device, input)
-    return new(window_axis(input.node, at, size, step), input.device, input)
+    taps = window_axis(input.node, at, size, step)
+    return new(apply("permute", taps, order=(*range(1, input.ndim + 1), 0)), input.device, input)

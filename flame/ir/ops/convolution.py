@@ -22,7 +22,8 @@ from flame.ir.node import Node, Shape, apply, cast, expand, reshape
 from flame.ir.op import Grads, Kind, define
 from flame.ir.ops.contract import transpose
 
-MANY = 16  # positions of one image from which on each image is a product of its own, and needs no copy
+MANY = 32  # positions of one image from which on each image is a product of its own, and nothing is transposed
+FEW = 64  # terms of a sum up to which one lane forms it alone, beside its neighbours: the terms are a leading axis
 
 
 def spread_size(n: int, spread: int) -> int:
@@ -193,10 +194,11 @@ def product(weight: Node, x: Node, rank: int) -> Node:
     """(groups, R, C * K) times (N, groups, C, *P, *K) to (N, groups, R, *P): as one product, or one for each image."""
     n, groups, c, *rest = x.shape
     places, taps, rows = prod(rest[:rank]), prod(rest[rank:]), weight.shape[1]
-    if taps == 1 and places >= MANY:
-        each = expand(reshape(weight, (1, *weight.shape)), (n, *weight.shape))
-        return reshape(apply("matmul", each, reshape(x, (n, groups, c, places))), (n, groups, rows, *rest[:rank]))
     where, tap = tuple(range(3, 3 + rank)), tuple(range(3 + rank, len(x.shape)))
+    if places >= MANY:
+        each = expand(reshape(weight, (1, *weight.shape)), (n, *weight.shape))
+        columns = reshape(apply("permute", x, order=(0, 1, 2, *tap, *where)), (n, groups, c * taps, places))
+        return reshape(apply("matmul", each, columns), (n, groups, rows, *rest[:rank]))
     if taps > places:  # memory is written along the longer of the two
         columns = transpose(reshape(apply("permute", x, order=(1, 0, *where, 2, *tap)), (groups, n * places, c * taps)))
     else:
@@ -211,20 +213,26 @@ def by_sum(node: Node) -> Node:
     n, groups, c, *rest = x.shape
     rank, o = len(node.shape) - 2, w.shape[0] // groups
     wide = dt.float32 if node.dtype.size == 2 else node.dtype
-    full = (n, groups, o, *rest[:rank], c, *rest[rank:])
-    order = (0, 1, *range(3, 3 + rank), 2, *range(3 + rank, len(x.shape)))
-    left = expand(reshape(apply("permute", cast(x, wide), order=order), (n, groups, 1, *full[3:])), full)
-    right = expand(reshape(cast(w, wide), (1, groups, o, *(1,) * rank, c, *rest[rank:])), full)
-    total = apply("sum", left * right, axes=tuple(range(3 + rank, len(full))))
-    return reshape(cast(total, node.dtype), node.shape)
+    shape, terms = (n, groups, o, *rest[:rank]), (c, *rest[rank:])
+    left = apply("permute", cast(x, wide), order=(2, *range(3 + rank, len(x.shape)), 0, 1, *range(3, 3 + rank)))
+    left = expand(reshape(left, (*terms, n, groups, 1, *rest[:rank])), (*terms, *shape))
+    right = apply("permute", cast(reshape(w, (groups, o, *terms)), wide), order=(*range(2, 3 + rank), 0, 1))
+    right = expand(reshape(right, (*terms, 1, groups, o, *(1,) * rank)), (*terms, *shape))
+    every, ahead = left * right, len(terms)
+    if prod(terms) > FEW:
+        every = apply("permute", every, order=(*range(ahead, len(every.shape)), *range(ahead)))
+    axes = tuple(range(ahead)) if prod(terms) <= FEW else tuple(range(len(shape), len(every.shape)))
+    return reshape(cast(apply("sum", every, axes=axes), node.dtype), node.shape)
 
 
 def overlapped(x: Node, first: int, size: Shape, stride: Shape, dilation: Shape) -> Node:
-    """(…, *P, *K) to (…, *size): windows put back where they came from; what falls on one place is summed."""
-    rank = len(size)
-    for a, (n, by, apart) in enumerate(zip(size, stride, dilation, strict=True), first):
-        x = apply("unskew", x, axis=a, taps=a + rank, stride=by, dilation=apart, size=n, fill=0)
-    return apply("sum", x, axes=tuple(range(first + rank, first + 2 * rank)))
+    """(*K, …, *P) to (…, *size): windows put back where they came from; what falls on one place is summed.
+
+    `first` is the first axis of *P.
+    """
+    for a, (n, by, apart) in enumerate(zip(size, stride, dilation, strict=True)):
+        x = apply("unskew", x, axis=first + a, taps=a, stride=by, dilation=apart, size=n, fill=0)
+    return apply("sum", x, axes=tuple(range(len(size))))
 
 
 def by_overlap(node: Node) -> Node:
@@ -239,11 +247,11 @@ def by_overlap(node: Node) -> Node:
     weight = reshape(weight, (groups, o * prod(taps), c))
     y = product(weight, reshape(x, (n, groups, c, *x.shape[2:])), rank)
     y = reshape(y, (n, groups, o, *taps, *x.shape[2:]))
-    y = apply("permute", y, order=(0, 1, 2, *range(3 + rank, 3 + 2 * rank), *range(3, 3 + rank)))
-    y = reshape(y, (n, total, *y.shape[3:]))
+    y = apply("permute", y, order=(*range(3, 3 + rank), 0, 1, 2, *range(3 + rank, 3 + 2 * rank)))
+    y = reshape(y, (*taps, n, total, *x.shape[2:]))
     sizes = zip(x.shape[2:], node["spread"], taps, node["dilation"], strict=True)
     size = tuple((n - 1) * gap + (k - 1) * apart + 1 for n, gap, k, apart in sizes)
-    full = overlapped(y, 2, size, node["spread"], node["dilation"])
+    full = overlapped(y, 2 + rank, size, node["spread"], node["dilation"])
     low = tuple(lo - (k - 1) * apart for lo, k, apart in zip(node["low"], taps, node["dilation"], strict=True))
     high = tuple(p - n - lo for p, n, lo in zip(node.shape[2:], full.shape[2:], low, strict=True))
     return surrounded(full, low, high, (1,) * rank)

@@ -105,13 +105,18 @@ def _sizes(name: str, rank: int, input: Tensor, output_size: Size) -> tuple[int,
     return out
 
 
-def _bins(x: Tensor, out: int) -> Tensor:
-    """Which of n positions lie in each bin: (out, n)."""
-    n = x.shape[-1]
-    first = new(apply("iota", n=out), x.device).unsqueeze(-1)
-    place = new(apply("iota", n=n), x.device)
-    by = max(1, out)  # of no bins there is nothing to divide
-    return (place >= first * n // by) & (place < ((first + 1) * n + (out - 1)) // by)
+def _taps(x: Tensor, axis: int, out: int) -> Tensor:
+    """All n positions of one axis beside each bin, the positions first: (n, …, out)."""
+    ahead = x.movedim(axis, 0)
+    return ahead.unsqueeze(-1).expand(*ahead.shape, out)
+
+
+def _bins(taps: Tensor) -> Tensor:
+    """Which of n positions lie in each bin: (n, …, out), the axes between of size 1."""
+    n, out = taps.shape[0], taps.shape[-1]
+    bins = new(apply("iota", n=out), taps.device)
+    place = new(apply("iota", n=n), taps.device).reshape(n, *(1,) * (taps.ndim - 1))
+    return (place >= bins * n // max(1, out)) & (place < ((bins + 1) * n + (out - 1)) // max(1, out))
 
 
 def _mean(name: str, rank: int, input: Tensor, output_size: Size) -> Tensor:
@@ -128,10 +133,10 @@ def _mean_along(x: Tensor, axis: int, out: int) -> Tensor:
         return x
     if out and n % out == 0:
         return x.unflatten(axis, (out, n // out)).mean(axis + 1)
-    last = x.movedim(axis, -1)
-    mask = _bins(last, out)
-    total = where(mask, last.unsqueeze(-2), 0).sum(-1)
-    return (total / to_dtype(mask.sum(-1), x.dtype)).movedim(-1, axis)
+    taps = _taps(x, axis, out)
+    mask = _bins(taps)
+    total = where(mask, taps, 0).sum(0)
+    return (total / to_dtype(mask.sum(0), x.dtype)).movedim(-1, axis)
 
 
 def _max(name: str, rank: int, input: Tensor, output_size: Size, return_indices: bool) -> Any:
@@ -148,15 +153,9 @@ def _max(name: str, rank: int, input: Tensor, output_size: Size, return_indices:
     return (value, flat) if return_indices else value
 
 
-def _taps(x: Tensor, axis: int, out: int) -> Tensor:
-    """All positions of one axis beside each bin, the positions last: (…, out, n)."""
-    last = x.movedim(axis, -1)
-    return last.unsqueeze(-2).expand(*last.shape[:-1], out, last.shape[-1])
-
-
 def _largest(x: Tensor, axis: int, out: int) -> tuple[Tensor, Tensor]:
-    """What lies in each bin of one axis, and where its largest value lies: (…, out, n) and (…, out)."""
+    """What lies in each bin of one axis, and where its largest value lies: (n, …, out) and (…, out)."""
     taps = _taps(x, axis, out)
-    mask = _bins(taps, out)
+    mask = _bins(taps)
     taps = where(mask, taps, lowest(x.dtype))
     return taps, first_largest(taps, mask)

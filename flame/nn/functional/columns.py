@@ -28,8 +28,8 @@ def unfold(input: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size =
         raise ShapeError(f"unfold: needs (N, C, H, W) or (C, H, W), got shape {tuple(input.shape)}")
     first = input.ndim - 2
     x = padded(input, [0] * first + [*pad], [0] * first + [*pad])
-    every = windows(x.node, first, kernel, by, apart)
-    order = (*range(first), first + 2, first + 3, first, first + 1)
+    every = windows(x.node, kernel, by, apart)
+    order = (*range(2, 2 + first), 0, 1, 2 + first, 3 + first)  # the taps behind the channels
     shape = (*input.shape[: first - 1], input.shape[first - 1] * prod(kernel), prod(out))
     return new(apply("permute", every, order=order), input.device, input).reshape(*shape)
 
@@ -56,10 +56,9 @@ def fold(
     lead = (*input.shape[:-2], input.shape[-2] // taps)
     first = len(lead)
     columns = input.reshape(*lead, *kernel, *out)
-    order = (*range(first), first + 2, first + 3, first, first + 1)
-    every = apply("permute", columns.node, order=order)
+    every = apply("permute", columns.node, order=(first, first + 1, *range(first), first + 2, first + 3))
     full = tuple(n + 2 * p for n, p in zip(size, pad, strict=True))
-    image = new(overlapped(every, first, full, by, apart), input.device, input)
+    image = new(overlapped(every, first + 2, full, by, apart), input.device, input)
     return image[(..., *(slice(p, p + n) for p, n in zip(pad, size, strict=True)))]
 
 

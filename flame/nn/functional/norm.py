@@ -160,7 +160,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     x = _floating("local_response_norm", input)
     low, high = ([n if a == 1 else 0 for a in range(x.ndim)] for n in (size // 2, (size - 1) // 2))
     square = padded(x * x, low, high)
-    near = new(window_axis(square.node, 1, size, 1), square.device, square).mean(-1)
+    near = new(window_axis(square.node, 1, size, 1), square.device, square).mean(0)
     return to_dtype(x / (near * alpha + k) ** beta, input.dtype)
 
 

@@ -52,22 +52,22 @@ class Windows:
         return tuple(max(0, (o - 1) * s + (k - 1) * d + 1 - n - p) for k, s, p, d, n, o in sides)
 
     def of(self, input: Tensor, fill: float) -> Tensor:
-        """(…, *size) to (…, *out, *kernel); `fill` stands around the input."""
+        """(…, *size) to (*kernel, …, *out); `fill` stands around the input."""
         first = input.ndim - len(self.size)
         if any((*self.padding, *self.ends)):
             input = padded(input, [0] * first + [*self.padding], [0] * first + [*self.ends], fill)
-        return new(windows(input.node, first, self.kernel, self.stride, self.dilation), input.device, input)
+        return new(windows(input.node, self.kernel, self.stride, self.dilation), input.device, input)
 
     def starts(self, like: Tensor, axis: int) -> Tensor:
         """Where each window begins along one axis; (out,)."""
         return new(apply("iota", n=self.out[axis]), like.device) * self.stride[axis] - self.padding[axis]
 
     def places(self, like: Tensor, axis: int) -> Tensor:
-        """Which position of one axis each tap reads: of the last axes (*out, *kernel), the others of size 1."""
+        """Which position of one axis each tap reads: (*kernel, *out), all but two of them of size 1."""
         rank = len(self.size)
         taps = new(apply("iota", n=self.kernel[axis]), like.device) * self.dilation[axis]
-        place = self.starts(like, axis).unsqueeze(-1) + taps
-        return place.reshape(*(n if a % rank == axis else 1 for a, n in enumerate((*self.out, *self.kernel))))
+        place = taps.unsqueeze(-1) + self.starts(like, axis)
+        return place.reshape(*(n if a % rank == axis else 1 for a, n in enumerate((*self.kernel, *self.out))))
 
 
 def check_rank(name: str, rank: int, input: Tensor) -> None:
@@ -100,15 +100,14 @@ def layout(
 
 # --- the largest ------------------------------------------------------------------------------------------------------
 def first_largest(taps: Tensor, inside: Tensor | None) -> Tensor:
-    """Where along the last axis the largest value lies, the first of equal ones; only `inside` counts; int64.
+    """Where along the first axis the largest value lies, the first of equal ones; only `inside` counts; int64.
 
     Where the values are computed again for the comparison, the largest need not be there bit by bit: then what
     rounding explains is taken.
     """
     values = taps.detach()
     values = to_dtype(values, dt.float32) if values.dtype.is_float and values.dtype.size == 2 else values
-    n = values.shape[-1]
-    best = values.amax(-1, keepdim=True)
+    best = values.amax(0)
     hit = values >= best
     near = hit
     if values.dtype.is_float:
@@ -116,14 +115,18 @@ def first_largest(taps: Tensor, inside: Tensor | None) -> Tensor:
         near = values >= best - best.abs() * (4 * values.dtype.epsilon)
     if inside is not None:
         hit, near = hit & inside, near & inside
-    place = new(apply("iota", n=n), taps.device)
-    return where(hit, place, where(near, place + n, 2 * n - 1)).amin(-1) % n
+    n, place = taps.shape[0], _numbers(taps)
+    return where(hit, place, where(near, place + n, 2 * n - 1)).amin(0) % n
 
 
 def picked(taps: Tensor, position: Tensor) -> Tensor:
-    """The element of the last axis at each position; it alone gets the gradient."""
-    place = new(apply("iota", n=taps.shape[-1]), taps.device)
-    return to_dtype(where(position.unsqueeze(-1).eq(place), taps, 0).sum(-1), taps.dtype)
+    """The element of the first axis at each position; it alone gets the gradient."""
+    return to_dtype(where(_numbers(taps).eq(position), taps, 0).sum(0), taps.dtype)
+
+
+def _numbers(taps: Tensor) -> Tensor:
+    """0, 1, … along the first axis."""
+    return new(apply("iota", n=taps.shape[0]), taps.device).reshape(-1, *(1,) * (taps.ndim - 1))
 
 
 def _max(
@@ -139,9 +142,9 @@ def _max(
 ) -> Any:
     w = layout(name, rank, input, kernel_size, stride, padding, dilation, ceil_mode)
     every = w.of(input, lowest(input.dtype))
-    taps = every.reshape(*every.shape[:-rank], prod(w.kernel))
+    taps = every.reshape(prod(w.kernel), *every.shape[rank:])
     if not (taps.requires_grad or return_indices):
-        return taps.amax(-1)
+        return taps.amax(0)
     inside: Tensor | None = None
     for axis, (before, behind) in enumerate(zip(w.padding, w.ends, strict=True)):
         if before or behind:
@@ -149,9 +152,9 @@ def _max(
             here = (place >= 0) & (place < w.size[axis])
             inside = here if inside is None else inside & here
     if inside is not None:
-        inside = inside.expand(*w.out, *w.kernel).reshape(*w.out, prod(w.kernel))
+        inside = inside.expand(*w.kernel, *w.out).reshape(prod(w.kernel), *(1,) * (input.ndim - rank), *w.out)
     position = first_largest(taps, inside)
-    value = picked(taps, position) if taps.requires_grad else taps.amax(-1)
+    value = picked(taps, position) if taps.requires_grad else taps.amax(0)
     return (value, _flat(w, input, position)) if return_indices else value
 
 
@@ -243,7 +246,7 @@ def _mean(
         raise FlameError(f"{name}: divisor_override is 0; leave it out, or give another number")
     wide = to_dtype(input, dt.float32) if input.dtype.is_float and input.dtype.size == 2 else input
     every = w.of(wide, 0)
-    total = to_dtype(every.sum(tuple(range(-rank, 0))), wide.dtype)
+    total = to_dtype(every.sum(tuple(range(rank))), wide.dtype)
     count: Any = divisor_override or _counts(w, wide, count_include_pad)
     if input.dtype.is_float:
         return to_dtype(total / count, input.dtype)

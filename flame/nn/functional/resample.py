@@ -218,7 +218,7 @@ class _Weighted(Function):
     """Weighted sums along an axis by a table. The gradient is the same, backwards: no scatter is in it."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, axis: int, made: Table) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: FunctionCtx, x: Tensor, axis: int, made: Table) -> Tensor:
         ctx.axis, ctx.table = axis, made  # pyright: ignore[reportAttributeAccessIssue]
         m, t = made.place.shape
         place = from_array(made.place, x.device).reshape(m * t, *(1,) * (x.ndim - axis - 1))

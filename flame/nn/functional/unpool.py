@@ -62,7 +62,7 @@ class _Unpooled(Function):
     """Values at flat places of the last axis; the gradient is read at the same places."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, indices: Tensor, size: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(ctx: FunctionCtx, x: Tensor, indices: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(indices)
         return zeros(*x.shape[:-1], size, dtype=x.dtype, device=x.device).scatter(-1, indices, x)
 
