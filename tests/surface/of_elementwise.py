@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from tests.surface.case import ALL, FLOATS, INTS, NUMBERS, Case, Misuse, Of, X
 
 SHAPES = ((), (0,), (1,), (7,), (2, 0, 3), (2, 3, 4))
@@ -266,6 +268,18 @@ CASES += [
              grad=False)
         for name, run in BITWISE.items()
     ),
+]  # fmt: skip
+
+NUMPY: dict[str, Callable[..., Any]] = {
+    "__add__": lambda a: a + np.float32(2.5), "__radd__": lambda a: np.float64(2.5) + a,
+    "__rsub__": lambda a: np.int64(3) - a, "__rmul__": lambda a: np.float16(2.5) * a,
+    "__rtruediv__": lambda a: np.int8(3) / a, "__rpow__": lambda a: np.float32(2) ** a,
+    "__pow__": lambda a: a ** np.int64(2), "__gt__": lambda a: np.float32(2) < a, "__rmod__": lambda a: np.int32(7) % a,
+}  # fmt: skip
+CASES += [
+    Case(f"Tensor.{name}", lambda lib, a, run=run: run(a), (X((3, 4), 1, 3),), dtypes=NUMBERS, grad=name != "__gt__",
+         label="numpy")
+    for name, run in NUMPY.items()
 ]  # fmt: skip
 
 MISUSES = [
