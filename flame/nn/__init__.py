@@ -1,31 +1,35 @@
 """What models are made of, under torch.nn's names."""
 
-from flame.nn import functional, init, utils
+from flame.nn import adapters, functional, init, utils
+from flame.nn.activation import *
+from flame.nn.adapters import DoRA, LoRA
 from flame.nn.attention import MultiHeadAttention, MultiheadAttention
-from flame.nn.containers import ModuleList, Sequential
-from flame.nn.layers import GELU, Dropout, Embedding, LayerNorm, LeakyReLU, Linear, ReLU, SiLU
-from flame.nn.loss import CrossEntropyLoss, MSELoss
+from flame.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from flame.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from flame.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
+from flame.nn.layers import Bilinear, Embedding, Linear
+from flame.nn.loss import *
 from flame.nn.module import Module
+from flame.nn.norm import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LocalResponseNorm,
+    RMSNorm,
+)
 from flame.nn.parameter import Parameter
-
-__all__ = [
-    "GELU",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Embedding",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "MSELoss",
-    "Module",
-    "ModuleList",
-    "MultiHeadAttention",
-    "MultiheadAttention",
-    "Parameter",
-    "ReLU",
-    "Sequential",
-    "SiLU",
-    "functional",
-    "init",
-    "utils",
-]
+from flame.nn.pooling import *
+from flame.nn.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from flame.nn.shaping import *
+from flame.nn.transformer import (
+    Transformer,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)

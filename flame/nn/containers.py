@@ -1,12 +1,14 @@
-"""Sequential and ModuleList."""
+"""Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Self, overload
 
 from flame.errors import IndexingError
 from flame.nn.module import Module, indented, layout
+from flame.nn.parameter import Parameter
+from flame.tensor import Tensor
 
 
 class Numbered(Module):
@@ -105,3 +107,141 @@ class ModuleList(Numbered):
             several = f"({places[0]}-{places[-1]}): {len(places)} x " if len(places) > 1 else f"({places[0]}): "
             lines.append(several + indented(text))
         return layout(type(self).__name__, self.extra_repr(), lines)
+
+
+class ModuleDict(Module):
+    """Modules by name, whose parameters count as this module's own.
+
+    >>> list(flame.nn.ModuleDict({"a": flame.nn.ReLU(), "b": flame.nn.Tanh()}))
+    ['a', 'b']
+    """
+
+    def __init__(self, modules: "Mapping[str, Module] | Iterable[tuple[str, Module]]" = ()) -> None:
+        super().__init__()
+        self.update(modules)
+
+    def update(self, modules: "Mapping[str, Module] | Iterable[tuple[str, Module]]") -> None:
+        """Add modules under their names."""
+        for name, module in modules.items() if isinstance(modules, Mapping) else modules:
+            self.register_module(name, module)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.register_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._modules
+
+    def pop(self, name: str) -> Module:
+        """Take a module out."""
+        return self._modules.pop(name)
+
+    def clear(self) -> None:
+        """Take all modules out."""
+        self._modules.clear()
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        """The modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        """Names and modules."""
+        return self._modules.items()
+
+
+class ParameterDict(Module):
+    """Parameters by name; tensors given become parameters."""
+
+    def __init__(self, parameters: "Mapping[str, Any] | Iterable[tuple[str, Any]]" = ()) -> None:
+        super().__init__()
+        self.update(parameters)
+
+    def update(self, parameters: "Mapping[str, Any] | Iterable[tuple[str, Any]]") -> None:
+        """Add parameters under their names."""
+        for name, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
+            self[name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.register_parameter(str(name), value if isinstance(value, Parameter) else Parameter(value))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters[str(name)]
+
+    def __delitem__(self, name: str) -> None:
+        del self._parameters[str(name)]
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        """The names."""
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Any]:
+        """The parameters."""
+        return self._parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Names and parameters."""
+        return self._parameters.items()
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({name}): {_described(value)}" for name, value in self.items())
+
+
+class ParameterList(ParameterDict):
+    """Parameters under the names "0", "1", …"""
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def append(self, value: Any) -> Self:
+        """Add one at the end."""
+        self[str(len(self))] = value
+        return self
+
+    def extend(self, values: Iterable[Any]) -> Self:
+        """Add several at the end."""
+        for value in values:
+            self.append(value)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._parameters.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return type(self)(list(self)[index])
+        if not -len(self) <= int(index) < len(self):
+            raise IndexingError(f"ParameterList: index {index} is out of range for {len(self)} parameters")
+        return self._parameters[str(int(index) % len(self))]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(str(int(index) % len(self) if int(index) < 0 else int(index)), value)
+
+
+def _described(value: Tensor) -> str:
+    sizes = "x".join(map(str, value.shape))
+    return f"Parameter containing: [{value.dtype} of size {sizes}]"

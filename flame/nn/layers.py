@@ -1,9 +1,8 @@
-"""Linear, LayerNorm, Embedding, Dropout and the activations as modules, with PyTorch's parameters."""
+"""Linear, Bilinear and Embedding, with PyTorch's parameters."""
 
 import math
-from collections.abc import Sequence
 
-from flame.errors import FlameError, IndexingError
+from flame.errors import IndexingError
 from flame.ir.dtype import DType
 from flame.nn import functional as F
 from flame.nn import init
@@ -52,46 +51,38 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class LayerNorm(Module):
-    """Normalization over the last dimensions (Ba et al., arXiv:1607.06450). (*, normalized_shape) → the same.
-
-    `weight` (ones) and `bias` (zeros) have the shape `normalized_shape`; `elementwise_affine=False` does without both.
-
-    >>> flame.nn.LayerNorm(8)(flame.ones(2, 8)).shape
-    (2, 8)
-    """
+class Bilinear(Module):
+    """x₁ᵀ A x₂ + b. (*, in1), (*, in2) → (*, out). `weight` is (out, in1, in2), `bias` (out); uniform in ±1/√in1."""
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
         bias: bool = True,
         device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        affine = elementwise_affine
-        self.register_parameter("weight", blank(*shape, device=device, dtype=dtype) if affine else None)
-        self.register_parameter("bias", blank(*shape, device=device, dtype=dtype) if affine and bias else None)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        self.weight = blank(out_features, in1_features, in2_features, device=device, dtype=dtype)
+        self.register_parameter("bias", blank(out_features, device=device, dtype=dtype) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Ones and zeros."""
-        if self.weight is not None:
-            init.ones_(self.weight)
+        """Draw new starting values."""
+        bound = 1 / math.sqrt(self.in1_features)
+        init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
-            init.zeros_(self.bias)
+            init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(*, normalized_shape) → the same."""
-        return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:
+        """(*, in1), (*, in2) → (*, out)."""
+        return F.bilinear(input1, input2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        affine = f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
-        return f"{self.normalized_shape}, eps={self.eps}, {affine}"
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
+        return f"{sizes}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
 class Embedding(Module):
@@ -136,70 +127,3 @@ class Embedding(Module):
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
         return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
-
-
-class Dropout(Module):
-    """In training, zero each element with probability `p` and scale the rest by 1/(1−p). (*) → (*).
-
-    >>> flame.nn.Dropout(0.1).eval()(flame.ones(2)).numpy().tolist()
-    [1.0, 1.0]
-    """
-
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
-        if not 0 <= p <= 1:
-            raise FlameError(f"Dropout: p is {p}, but a probability lies between 0 and 1")
-        self.p = p
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(*) → (*)."""
-        return F.dropout(input, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace=False"
-
-
-class ReLU(Module):
-    """max(0, x). (*) → (*)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(*) → (*)."""
-        return F.relu(input)
-
-
-class LeakyReLU(Module):
-    """x where x > 0, else negative_slope · x. (*) → (*)."""
-
-    def __init__(self, negative_slope: float = 0.01) -> None:
-        super().__init__()
-        self.negative_slope = negative_slope
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(*) → (*)."""
-        return F.leaky_relu(input, self.negative_slope)
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
-
-
-class SiLU(Module):
-    """x · sigmoid(x). (*) → (*)."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(*) → (*)."""
-        return F.silu(input)
-
-
-class GELU(Module):
-    """x · Φ(x), with `approximate="tanh"` as PyTorch's approximation by tanh. (*) → (*)."""
-
-    def __init__(self, approximate: str = "none") -> None:
-        super().__init__()
-        self.approximate = approximate
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(*) → (*)."""
-        return F.gelu(input, self.approximate)
-
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"

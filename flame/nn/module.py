@@ -4,7 +4,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
-from flame.errors import FlameError, StateError
+from flame.errors import DTypeError, FlameError, StateError
+from flame.ir import dtype as dt
+from flame.ir.dtype import DType
+from flame.nn.hooks import Hook, Hooks, RemovableHandle
 from flame.nn.parameter import Parameter
 from flame.ops.create import tensor, zeros_like
 from flame.tensor import Tensor, assign
@@ -40,14 +43,35 @@ class Module:
 
     def __init__(self) -> None:
         tables: dict[str, Any] = {"_parameters": {}, "_buffers": {}, "_modules": {}, "_transient": set()}
-        self.__dict__.update(tables, training=True)
+        self.__dict__.update(tables, training=True, _hooks=None)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; every module defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); define it, or call the modules inside it")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        hooks = self._hooks
+        return self.forward(*args, **kwargs) if hooks is None else hooks.call(self, args, kwargs)
+
+    # --- hooks ---------------------------------------------------------------------------------------------------
+
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)`, which may return both.
+        """
+        self._hooks = self._hooks or Hooks()
+        return RemovableHandle(self._hooks.before, (hook, with_kwargs), prepend)
+
+    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
+        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
+
+        With `with_kwargs` it is `hook(module, args, kwargs, output)`.
+        """
+        self._hooks = self._hooks or Hooks()
+        return RemovableHandle(self._hooks.after, (hook, with_kwargs), prepend)
 
     # --- members -------------------------------------------------------------------------------------------------
 
@@ -190,6 +214,63 @@ class Module:
             module.apply(fn)
         fn(self)
         return self
+
+    def to(self, *args: Any, dtype: DType | None = None, device: Any = None, non_blocking: bool = False) -> Self:
+        """Parameters and buffers in another dtype (floating ones only), on another device, or both; in place.
+
+        `to("cuda")`, `to(flame.bfloat16)`, `to("cuda", flame.bfloat16)` or `to(tensor)`. Optimizers made before keep
+        training the same parameters. Raises DTypeError for a dtype that is not floating.
+        """
+        for value in args:
+            if isinstance(value, DType):
+                dtype = value
+            elif isinstance(value, Tensor):
+                dtype, device = value.dtype, value.device
+            elif not isinstance(value, bool):
+                device = value
+        if dtype is not None and not dtype.is_float:
+            raise DTypeError(f"{type(self).__name__}.to: needs a floating dtype, got {dtype}")
+
+        def moved(t: Tensor) -> Tensor:
+            kind = dtype if dtype is not None and t.is_floating_point() else t.dtype
+            return t.to(kind) if device is None else t.to(kind).to(device)
+
+        return self._apply(moved)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        """Give every parameter, its gradient and every buffer the value that `fn` makes of it."""
+        for module in self.modules():
+            for tensors in (module._parameters, module._buffers):
+                for value in tensors.values():
+                    if value is not None:
+                        grad, value.grad = value.grad, None
+                        value.data = fn(value.detach())
+                        value.grad = None if grad is None else fn(grad.detach())
+        return self
+
+    def float(self) -> Self:
+        """Floating parameters and buffers as float32."""
+        return self.to(dt.float32)
+
+    def double(self) -> Self:
+        """Floating parameters and buffers as float64."""
+        return self.to(dt.float64)
+
+    def half(self) -> Self:
+        """Floating parameters and buffers as float16."""
+        return self.to(dt.float16)
+
+    def bfloat16(self) -> Self:
+        """Floating parameters and buffers as bfloat16."""
+        return self.to(dt.bfloat16)
+
+    def cpu(self) -> Self:
+        """Parameters and buffers in the CPU's memory."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = None) -> Self:
+        """Parameters and buffers on a GPU, the first unless told otherwise."""
+        return self.to("cuda" if device is None else f"cuda:{device}" if isinstance(device, int) else device)
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` here and below: dropout works only in training."""

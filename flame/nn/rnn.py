@@ -1,0 +1,268 @@
+"""Recurrent layers: RNN, LSTM, GRU and their cells, with torch.nn's parameters and layouts.
+
+Shape suffixes: T steps, B batch, H hidden size, I input size. The loop over time builds a graph of T steps; products
+with the inputs of all steps are one product a layer.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from flame.errors import FlameError, ShapeError
+from flame.ir.dtype import DType
+from flame.nn import functional as F
+from flame.nn import init
+from flame.nn.module import Module
+from flame.nn.parameter import blank
+from flame.ops.create import zeros
+from flame.ops.join import cat, stack
+from flame.tensor import Tensor
+
+State = tuple[Tensor, ...]
+Step = Callable[[Tensor, Tensor, State], State]  # gates of the input, gates of the state, state -> the new state
+
+
+def tanh_step(x: Tensor, h: Tensor, state: State) -> State:
+    """h′ = tanh(x + h)."""
+    return ((x + h).tanh(),)
+
+
+def relu_step(x: Tensor, h: Tensor, state: State) -> State:
+    """h′ = relu(x + h)."""
+    return ((x + h).relu(),)
+
+
+def lstm_step(x: Tensor, h: Tensor, state: State) -> State:
+    """Input, forget, cell and output gates (Hochreiter and Schmidhuber, Neural Computation 1997)."""
+    i, f, g, o = (x + h).chunk(4, -1)
+    cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
+
+
+def gru_step(x: Tensor, h: Tensor, state: State) -> State:
+    """Reset, update and new gates (Cho et al., arXiv:1406.1078)."""
+    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), h.chunk(3, -1)
+    reset, update = (xr + hr).sigmoid(), (xz + hz).sigmoid()
+    new = (xn + reset * hn).tanh()
+    return (new + update * (state[0] - new),)
+
+
+class _Recurrent(Module):
+    """Layers of one kind of cell, forwards and, if so asked, backwards."""
+
+    gates: ClassVar[int] = 1
+    states: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: str | None = None,
+        dtype: DType | None = None,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if min(input_size, hidden_size, num_layers) < 1:
+            raise ShapeError(f"{name}: sizes {input_size}, {hidden_size} and num_layers {num_layers} are 1 or more")
+        if not 0 <= dropout <= 1:
+            raise FlameError(f"{name}: dropout is {dropout}, but a probability lies between 0 and 1")
+        self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
+        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
+        directions = 2 if bidirectional else 1
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * directions
+            for direction in range(directions):
+                shapes = [(hidden_size, width), (hidden_size, hidden_size), (hidden_size,), (hidden_size,)]
+                for key, (rows, *rest) in zip(self._names(layer, direction), shapes):
+                    self.register_parameter(key, blank(self.gates * rows, *rest, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def _names(self, layer: int, direction: int) -> list[str]:
+        end = f"l{layer}{'_reverse' if direction else ''}"
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return [f"{kind}_{end}" for kind in kinds[: 4 if self.bias else 2]]
+
+    def reset_parameters(self) -> None:
+        """Uniform in ±1/√hidden_size."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for param in self.parameters():
+            init.uniform_(param, -bound, bound)
+
+    def step(self) -> Step:
+        """The cell."""
+        raise NotImplementedError
+
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        """(T, B, I), (B, T, I) if batch_first, or (T, I) → (outputs alike with H · directions, final state).
+
+        A state is (num_layers · directions, B, H); LSTM's is a pair of them, (h, c).
+        """
+        batched = input.ndim == 3
+        if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: the input has shape {tuple(input.shape)}; it must be 2-d or 3-d and end in "
+                f"input_size={self.input_size}"
+            )
+        x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
+        start = self._start(x, hx, batched)
+        directions, finals = 2 if self.bidirectional else 1, []
+        for layer in range(self.num_layers):
+            outputs = []
+            for direction in range(directions):
+                first = tuple(s[layer * directions + direction] for s in start)
+                out, final = self._run(x.flip(0) if direction else x, first, self._names(layer, direction))
+                outputs.append(out.flip(0) if direction else out)
+                finals.append(final)
+            x = cat(outputs, -1) if directions == 2 else outputs[0]
+            if self.dropout and self.training and layer < self.num_layers - 1:
+                x = F.dropout(x, self.dropout)
+        last = tuple(stack([f[i] for f in finals]) for i in range(self.states))
+        last = last if batched else tuple(s.squeeze(1) for s in last)
+        y = x.squeeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
+        return y, last if self.states > 1 else last[0]
+
+    def _start(self, x: Tensor, hx: Any, batched: bool) -> State:
+        """The state before the first step, (layers · directions, B, H) each."""
+        shape = (self.num_layers * (2 if self.bidirectional else 1), x.shape[1], self.hidden_size)
+        if hx is None:
+            return tuple(zeros(*shape, dtype=x.dtype, device=x.device) for _ in range(self.states))
+        given = tuple(hx) if self.states > 1 else (hx,)
+        given = given if batched else tuple(s.unsqueeze(1) for s in given)
+        if len(given) != self.states or any(tuple(s.shape) != shape for s in given):
+            raise ShapeError(
+                f"{type(self).__name__}: hx has shapes {[tuple(s.shape) for s in given]}, not {self.states} of {shape}"
+            )
+        return given
+
+    def _run(self, x_TBI: Tensor, state: State, names: list[str]) -> tuple[Tensor, State]:
+        """One direction of one layer over all steps."""
+        weights = [self._parameters[name] for name in names]
+        w_ih, w_hh, b_ih, b_hh = weights if self.bias else (*weights, None, None)
+        gates, step, outputs = F.linear(x_TBI, w_ih, b_ih), self.step(), []
+        for t in range(x_TBI.shape[0]):
+            state = step(gates[t], F.linear(state[0], w_hh, b_hh), state)
+            outputs.append(state[0])
+        return stack(outputs), state
+
+    def extra_repr(self) -> str:
+        parts = [f"{self.input_size}, {self.hidden_size}"]
+        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        parts += [f"{n}={getattr(self, n)}" for n, usual in plain.items() if getattr(self, n) != usual]
+        return ", ".join(parts)
+
+
+class RNN(_Recurrent):
+    """h′ = tanh(W x + b + U h + c), or relu (Elman, Cognitive Science 1990), as torch.nn.RNN."""
+
+    def __init__(self, input_size: int, hidden_size: int, *args: Any, nonlinearity: str = "tanh", **kwargs: Any):
+        if nonlinearity not in ("tanh", "relu"):
+            raise FlameError(f"RNN: nonlinearity is {nonlinearity!r}; choose 'tanh' or 'relu'")
+        super().__init__(input_size, hidden_size, *args, **kwargs)
+        self.nonlinearity = nonlinearity
+
+    def step(self) -> Step:
+        """By the nonlinearity."""
+        return tanh_step if self.nonlinearity == "tanh" else relu_step
+
+
+class LSTM(_Recurrent):
+    """Long short-term memory, as torch.nn.LSTM; gates in the order input, forget, cell, output.
+
+    >>> y, (h, c) = flame.nn.LSTM(3, 4)(flame.ones(5, 2, 3))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
+    """
+
+    gates, states = 4, 2
+
+    def step(self) -> Step:
+        """See `lstm_step`."""
+        return lstm_step
+
+
+class GRU(_Recurrent):
+    """Gated recurrent unit, as torch.nn.GRU; gates in the order reset, update, new."""
+
+    gates = 3
+
+    def step(self) -> Step:
+        """See `gru_step`."""
+        return gru_step
+
+
+class _Cell(Module):
+    """One step of a recurrent layer. input (B, I) or (I), state (B, H) or (H) → the new state."""
+
+    gates: ClassVar[int] = 1
+    states: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: DType | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        rows = self.gates * hidden_size
+        self.weight_ih = blank(rows, input_size, device=device, dtype=dtype)
+        self.weight_hh = blank(rows, hidden_size, device=device, dtype=dtype)
+        for name in ("bias_ih", "bias_hh"):
+            self.register_parameter(name, blank(rows, device=device, dtype=dtype) if bias else None)
+        self.reset_parameters()
+
+    reset_parameters = _Recurrent.reset_parameters
+    step = _Recurrent.step
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """See the class."""
+        if hx is None:
+            shape = (*input.shape[:-1], self.hidden_size)
+            state = tuple(zeros(*shape, dtype=input.dtype, device=input.device) for _ in range(self.states))
+        else:
+            state = tuple(hx) if self.states > 1 else (hx,)
+        gates = F.linear(input, self.weight_ih, self.bias_ih)
+        state = self.step()(gates, F.linear(state[0], self.weight_hh, self.bias_hh), state)
+        return state if self.states > 1 else state[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class RNNCell(_Cell):
+    """One step of RNN."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **made: Any):
+        super().__init__(input_size, hidden_size, bias, **made)
+        self.nonlinearity = nonlinearity
+
+    def step(self) -> Step:
+        """By the nonlinearity."""
+        return tanh_step if self.nonlinearity == "tanh" else relu_step
+
+
+class LSTMCell(_Cell):
+    """One step of LSTM: (h, c) → (h′, c′)."""
+
+    gates, states = 4, 2
+
+    def step(self) -> Step:
+        """See `lstm_step`."""
+        return lstm_step
+
+
+class GRUCell(_Cell):
+    """One step of GRU."""
+
+    gates = 3
+
+    def step(self) -> Step:
+        """See `gru_step`."""
+        return gru_step
