@@ -318,6 +318,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """int64 1 at the position each integer names, else 0: (*) → (*, num_classes); without a count it is realized.
 
     Raises IndexingError for integers outside [0, num_classes).
+
+    >>> import flame
+    >>> one_hot(flame.tensor([0, 2]), 3).tolist()
+    [[1, 0, 0], [0, 0, 1]]
     """
     if tensor.dtype.category != dt.INT:
         raise DTypeError(f"one_hot: needs an integer tensor, got {tensor.dtype}")

@@ -138,6 +138,19 @@ CASES = [
         "nn.functional.normalize", lambda lib, x: functional(lib).normalize(x * 0, dim=0), (A,), label="0", second=False
     ),
     Case(
+        "nn.functional.pairwise_distance",
+        lambda lib, x, y: functional(lib).pairwise_distance(x, y),
+        (X((3, 4)), X((3, 4))),
+        also=((X((4,)), X((4,))), (X((2, 3, 5)), X((3, 5))), (X((1, 1)), X((1, 1)))),
+    ),
+    Case(
+        "nn.functional.pairwise_distance",
+        lambda lib, x, y: functional(lib).pairwise_distance(x, y, p=1.0, eps=0.1, keepdim=True),
+        (X((3, 4)), X((3, 4))),
+        label="p=1",
+        second=False,  # the second derivative of |x| is 0: nothing to compare
+    ),
+    Case(
         "nn.functional.cosine_similarity",
         lambda lib, x, y: functional(lib).cosine_similarity(x, y),
         (A, X((3, 4, 2))),

@@ -10,7 +10,7 @@ from flame.ops.norm import length
 from flame.ops.reduce import floats, sum, widened
 from flame.tensor import Tensor
 
-__all__ = ["cosine_similarity", "normalize", "pdist"]
+__all__ = ["cosine_similarity", "normalize", "pairwise_distance", "pdist"]
 
 
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
@@ -22,6 +22,16 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     [1.0, 3.0, 2.0]
     """
     return distance.pdist(input, p)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 − x2 + eps along the last dimension. (*, D), (*, D), which broadcast → (*), floating.
+
+    >>> pairwise_distance(flame.tensor([[3.0, 0.0]]), flame.tensor([[0.0, 4.0]]), eps=0.0).numpy().tolist()
+    [5.0]
+    """
+    difference = floats("pairwise_distance", x1) - floats("pairwise_distance", x2) + eps
+    return to_dtype(length("pairwise_distance", widened(difference), float(p), -1, keepdim), difference.dtype)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
