@@ -1,6 +1,6 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import autograd, func, io, kernel, nn, ops, optim, random, special, utils
+from flame import autograd, data, func, io, kernel, nn, ops, optim, random, special, utils
 from flame.autograd.checkpoint import checkpoint
 from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jvp, value_and_grad, vjp
 from flame.autograd.vmap import vmap

@@ -71,3 +71,11 @@ class StateError(FlameError, RuntimeError):
 
 class CheckpointError(FlameError, ValueError):
     """A file of weights or of training state is damaged, hostile, or of a kind that FLAME does not read."""
+
+
+class DataError(FlameError, ValueError):
+    """A data loader was given options that contradict each other, or samples that make no batch."""
+
+
+class WorkerError(FlameError, RuntimeError):
+    """A worker of a data loader died, or gave no batch in time; the message says which."""

@@ -9,13 +9,14 @@ from types import ModuleType
 import pytest
 
 import flame
+import flame.data
 import flame.io
 import flame.nn
 import flame.nn.functional
 import flame.optim
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim, flame.io]
+ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim, flame.io, flame.data]
 
 
 def public(room: ModuleType) -> list[tuple[str, object]]:

@@ -78,6 +78,7 @@ HOUSE = {
     "jit": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS),
     "amp": Room(GROUND | DOOR | {"ops", "autograd"}),
     "io": Room(GROUND | DOOR | {"ops", "nn"}, ARRAYS),
+    "data": Room(GROUND | DOOR | {"ops", "runtime"}, ARRAYS),
     "distributed": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS | CUDA),
 }
 ALL = frozenset(HOUSE)
