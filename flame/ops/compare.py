@@ -39,6 +39,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """
     if min is None and max is None:
         raise DTypeError("clamp: needs min, max or both")
+    if isinstance(min, Tensor) and isinstance(max, Tensor):
+        min = where(min < max, min, min.detach())  # as in PyTorch, equal limits share no gradient: it is nobody's
     out = input if min is None else _limited(input, min, "lt")
     return out if max is None else _limited(out, max, "gt")
 

@@ -1,5 +1,6 @@
 """In-place methods, and where a tensor lies: each rebinds its handle, and no other handle sees it."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,11 @@ def in_place(name: str) -> None:
     """Install the in-place form of a method."""
     function: Callable[..., Tensor] = getattr(Tensor, name)
 
+    @functools.wraps(function)
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return self._become(function(self, *args, **kwargs), f"{name}_()", name in RESHAPING)
 
-    change.__name__ = f"{name}_"
+    change.__name__ = change.__qualname__ = f"{name}_"
     change.__doc__ = f"`{name}` in place: this handle takes the result; tensors made from it before keep their values."
     method(change)
 
