@@ -1,5 +1,7 @@
 """Positions outside a tensor are errors: at the call where their values are known, else when they are computed."""
 
+from weakref import ref
+
 import numpy as np
 
 from flame import values
@@ -32,7 +34,7 @@ def check(name: str, index: Tensor, size: int, site: tuple[Node, int], wraps: bo
     found = known(index)
     if found is not None and found.within(low, high):
         return
-    watch = values.Watch(index.node, low, high, name, user_line())
+    watch = values.Watch(ref(index.node), low, high, name, user_line())
     if found is not None and found.exact:
         raise watch.error(found)
     values.watch(*site, watch)

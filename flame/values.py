@@ -51,9 +51,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Positions that `name`, at the user's `line`, reads or writes: each must lie in [low, high]."""
+    """Positions that `name`, at the user's `line`, reads or writes: each must lie in [low, high].
 
-    index: Node
+    Who reads there holds them; a watch does not: a graph that nobody wants any more is forgotten.
+    """
+
+    index: "ReferenceType[Node]"
     low: int
     high: int
     name: str
@@ -62,9 +65,16 @@ class Watch:
     @property
     def probes(self) -> tuple[Node, Node]:
         """The smallest and the largest of them."""
-        axes = tuple(range(len(self.index.shape)))
-        least, most = (apply(op, self.index, axes=axes) if axes else self.index for op in ("min", "max"))
+        index = self.positions
+        axes = tuple(range(len(index.shape)))
+        least, most = (apply(op, index, axes=axes) if axes else index for op in ("min", "max"))
         return least, most
+
+    @property
+    def positions(self) -> Node:
+        index = self.index()
+        assert index is not None
+        return index
 
     def error(self, found: spans.Span) -> IndexingError:
         wrong = found.low if found.low < self.low else found.high
@@ -80,7 +90,7 @@ _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memor
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
 _kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
 _watched: dict[Site, tuple["ReferenceType[Node]", list[Watch]]] = {}  # positions that nobody has checked yet
-_late: dict[Device, list[tuple[Watch, list[Value]]]] = {}  # watches of which a GPU has not reported yet
+_late: dict[Device, list[tuple[Watch, Node, list[Value]]]] = {}  # watches of which a GPU has not reported yet
 MOST_LATE = 256  # of those: then somebody must wait for the GPU
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
 
@@ -161,17 +171,17 @@ def _site(n: Node) -> Site | None:
 
 def settle(device: Device) -> None:
     """Raise IndexingError if work that a device has done met a position out of range; waits for the device."""
-    for watch, ends in _late.pop(device, []):
-        _report(watch, ends, device)
+    for watch, index, ends in _late.pop(device, []):
+        _report(watch, index, ends, device)
 
 
-def _report(what: Watch, ends: list[Value], device: Device) -> None:
+def _report(what: Watch, index: Node, ends: list[Value], device: Device) -> None:
     """Raise IndexingError where the positions, of which the smallest and the largest are given, leave their range."""
-    low, high = (_number(value, what.index, device) for value in ends)
+    low, high = (_number(value, index, device) for value in ends)
     found = spans.Span(low, high, exact=True)
     if not found.within(what.low, what.high):
         raise what.error(found)
-    spans.remember(what.index, found)
+    spans.remember(index, found)
 
 
 def _number(value: Value, n: Node, device: Device) -> int:
@@ -335,7 +345,9 @@ def _judge(due: dict[Site, list[Watch]], made: dict[Node, Value], device: Device
     """Look at the watched positions: now, if that waits for nobody."""
     late = _late.setdefault(device, [])
     for what in dict.fromkeys(w for some in due.values() for w in some):
-        late.append((what, [value for p in what.probes if (value := made.get(p) or get(p)) is not None]))
+        late.append(
+            (what, what.positions, [value for p in what.probes if (value := made.get(p) or get(p)) is not None])
+        )
     if device.prompt or len(late) > MOST_LATE:
         settle(device)
     for site in due:

@@ -90,6 +90,8 @@ def _span(n: Node, parts: list[Span | None]) -> Span | None:
         case "argsort":
             axis: int = n["axis"]
             return Span(0, n.shape[axis] - 1, True)
+        case "philox":
+            return Span(0, (1 << 32) - 1)
         case "cast" if n.src[0].dtype is dt.boolean:
             return Span(0, 1)
         case "remainder" if (c := _constant(n.src[1])) is not None and c > 0:

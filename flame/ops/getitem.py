@@ -326,8 +326,7 @@ def _replaced(name: str, part: Tensor, picked: Picked, value: Tensor, accumulate
     full = _fitted(name, value, (*rest[:at], *shape, *rest[at:]))
     full = permute(full, *range(at, at + rank), *range(at), *range(at + rank, full.ndim))
     put, index = put_rows(front, flat, reshape(full, (prod(shape), prod(rest))), accumulate)
-    if index is not None:
-        _check(name, picked, part.shape, (index, front.shape[0]))
+    _check(name, picked, part.shape, (index, front.shape[0]))
     dims = [d for d, _ in picked]
     order = [*dims, *(d for d in range(part.ndim) if d not in dims)]
     back = reshape(put, tuple(part.shape[d] for d in order))

@@ -60,11 +60,11 @@ def last(index: Node, value: Tensor, at: int, size: int) -> tuple[Tensor, Tensor
     return new(apply("gather", value.node, order, axis=at), value.device, value), some
 
 
-def put_rows(x: Tensor, flat: Tensor, rows: Tensor, accumulate: bool) -> tuple[Tensor, Node | None]:
+def put_rows(x: Tensor, flat: Tensor, rows: Tensor, accumulate: bool) -> tuple[Tensor, Node]:
     """A matrix with rows put (or added) at positions within it, and the index that does so."""
-    if not rows.numel():
-        return x, None
     index = nd.expand(nd.reshape(flat.node, (flat.numel(), 1)), rows.shape)
+    if not rows.numel():
+        return x, index
     if accumulate:
         made = to_dtype(_wide(x) + fold("scatter_add", index, _wide(rows), 0, x.shape[0]), x.dtype)
     else:
@@ -323,8 +323,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         raise IndexingError(f"put: a tensor of shape {input.shape} has no element to put a value at")
     flat, n = reshape(_wrapped(index, input.numel()), index.numel()), input.numel()
     made, used = put_rows(reshape(input, (n, 1)), flat, reshape(source, (index.numel(), 1)), accumulate)
-    if used is not None:
-        check("put", index, n, (used, n), wraps=True)
+    check("put", index, n, (used, n), wraps=True)
     return reshape(made, input.shape)
 
 
