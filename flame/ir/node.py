@@ -24,7 +24,7 @@ Attrs = tuple[tuple[str, Any], ...]
 Index = tuple["Node", ...]  # one scalar for each axis
 Operand = Union["Node", float, int, bool]
 _numbers = itertools.count()
-_interned: "WeakValueDictionary[tuple[Op, tuple[Node, ...], Attrs], Node]" = WeakValueDictionary()
+_interned: "WeakValueDictionary[tuple[Any, ...], Node]" = WeakValueDictionary()
 
 
 class Node:
@@ -107,7 +107,7 @@ def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
     """The only way to make a Node: check it, then return the interned one."""
     op: Op = OPS[name] if name.__class__ is str else name  # pyright: ignore[reportArgumentType, reportAssignmentType]
     items = tuple(attrs.items()) if len(attrs) < 2 else tuple(sorted(attrs.items()))
-    key = (op, src, items)
+    key = (op, items, *map(id, src))  # a node keeps its sources: while it lives, so do their numbers
     found = _interned.get(key)
     if found is not None:
         return found
