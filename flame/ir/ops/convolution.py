@@ -18,11 +18,12 @@ import numpy as np
 from flame.errors import ShapeError
 from flame.ir import dtype as dt
 from flame.ir import rules
-from flame.ir.node import Node, Shape, apply, cast, expand, reshape
+from flame.ir.node import Node, Shape, apply, cast, const, expand, reshape, where
 from flame.ir.op import Grads, Kind, define
 from flame.ir.ops.contract import transpose
 
 MANY = 32  # positions of one image from which on each image is a product of its own, and nothing is transposed
+LARGE = 1 << 28  # bytes of windows from which on images are taken a few at a time
 FEW = 64  # terms of a sum up to which one lane forms it alone, beside its neighbours: the terms are a leading axis
 
 
@@ -149,10 +150,33 @@ def simpler(node: Node) -> Node:
     groups, o, c = node["groups"], w.shape[0] // node["groups"], w.shape[1]
     if groups > 1 and 1 in (o, c):
         return by_sum(node)
-    if max((*node["spread"], 1)) > 1 and max((*node["stride"], 1)) == 1 and node.dtype.size > 2:
+    overlaps = max((*node["spread"], 1)) > 1 and max((*node["stride"], 1)) == 1 and node.dtype.size > 2
+    places = prod(x.shape[2:]) * w.shape[0] if overlaps else prod(node.shape[2:]) * x.shape[1]
+    parts = -(-x.shape[0] * places * prod(w.shape[2:]) * node.dtype.size // LARGE)
+    if min(parts, x.shape[0]) > 1:
+        return in_parts(node, min(parts, x.shape[0]))
+    if overlaps:
         return by_overlap(node)
     weight = reshape(w, (groups, o, c * prod(w.shape[2:])))
     return reshape(product(weight, windows_of(node), len(x.shape) - 2), node.shape)
+
+
+def in_parts(node: Node, parts: int) -> Node:
+    """The images a few at a time, one behind the other: the windows of only a few are in memory at once."""
+    x, w = node.src
+    n, each = x.shape[0], -(-x.shape[0] // parts)
+    rank, out, made = len(x.shape), None, None
+    for first in reversed(range(0, n, each)):
+        last = min(n, first + each)
+        late = x if made is None else apply("after", x, made, uid=0)  # its windows wait for the product before
+        some = apply("slice", late, start=(first,) + (0,) * (rank - 1), stop=(last, *x.shape[1:]), step=(1,) * rank)
+        made = apply(node.op, some, w, **dict(node.attrs))
+        sides = {"low": (first,) + (0,) * (rank - 1), "high": (n - last,) + (0,) * (rank - 1), "step": (1,) * rank}
+        whole = apply("pad", made, fill=0, **sides)
+        here = apply("pad", expand(const(True), made.shape), fill=False, **sides)
+        out = whole if out is None else where(here, whole, out)
+    assert out is not None
+    return out
 
 
 def windows_of(node: Node) -> Node:
