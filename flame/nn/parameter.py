@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flame.ir.dtype import DType, float32
+from flame.ir.dtype import DType
 from flame.ops.create import empty, tensor
 from flame.recording import no_grad
 from flame.tensor import Tensor
@@ -33,5 +33,5 @@ class Parameter(Tensor):
 
 
 def blank(*shape: int, device: str | None = None, dtype: DType | None = None) -> Parameter:
-    """A parameter of a layer that will set its starting values; float32 unless told otherwise."""
-    return Parameter(empty(*shape, device=device, dtype=dtype or float32))
+    """A parameter of a layer that will set its starting values; of the default dtype unless told otherwise."""
+    return Parameter(empty(*shape, device=device, dtype=dtype))

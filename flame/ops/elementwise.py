@@ -26,7 +26,7 @@ ON_BOOL = {  # what PyTorch computes with truth values
     "bitwise_xor": "logical_xor",
     "bitwise_not": "logical_not",
 }
-FLOATING = (rules.floating, rules.float_truth)  # rules of operators that take integers as float32
+FLOATING = (rules.floating, rules.float_truth)  # rules of operators that take integers as the default dtype
 TABLE: dict[str, Callable[..., Tensor]] = {}  # the functions made from the operator table
 
 
@@ -36,7 +36,7 @@ def apply_op(op: Op, *given: Any) -> Tensor:
     if op.dtype is rules.logical:
         nodes, dtype = [truth(n) for n in nodes], dt.boolean
     elif op.dtype in FLOATING and not dtype.is_float:
-        dtype = dt.float32
+        dtype = dt.default()
     elif dtype is dt.boolean and op.name in ON_BOOL:
         op = OPS[ON_BOOL[op.name]]
     return new(apply(op, *meet(nodes, dtype, op.name)), device, *tensors)

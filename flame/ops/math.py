@@ -301,7 +301,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 @method
 def digamma(input: Tensor) -> Tensor:
     """The logarithmic derivative of the gamma function (Abramowitz and Stegun 6.3.5, 6.3.7, 6.3.18)."""
-    wide = input if input.dtype.is_float else to_dtype(input, dt.float32)
+    wide = input if input.dtype.is_float else to_dtype(input, dt.default())
     return new(digamma_of(wide.node), wide.device, wide)
 
 
@@ -310,7 +310,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     """The logarithm of the multivariate gamma function of dimension p; raises DTypeError where p is below 1."""
     if p < 1:
         raise DTypeError(f"mvlgamma: p is {p}, but a dimension is 1 or more")
-    wide = input if input.dtype.is_float else to_dtype(input, dt.float32)
+    wide = input if input.dtype.is_float else to_dtype(input, dt.default())
     out = TABLE["lgamma"](wide) + p * (p - 1) / 4 * math.log(math.pi)
     for j in range(1, p):
         out = out + TABLE["lgamma"](wide - j / 2)

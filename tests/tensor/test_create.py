@@ -20,6 +20,8 @@ def test_the_default_dtype_is_that_of_what_says_none(double):
     made = (
         flame.zeros(2), flame.ones(2), flame.empty(2), flame.tensor(1.5), flame.full((2,), 0.5), flame.arange(2.0),
         flame.linspace(0, 1, 3), flame.logspace(0, 1, 3), flame.eye(2), flame.scalar_tensor(1), flame.arange(3) * 0.5,
+        flame.arange(3) / 2, flame.arange(3).sin(), flame.arange(1, 3).digamma(), flame.rand(2), flame.randn(2),
+        flame.hann_window(3), flame.nn.Linear(2, 2).weight,
     )  # fmt: skip
     assert {t.dtype for t in made} == {flame.float64}
     assert flame.tensor(np.float32(1)).dtype is flame.float32
