@@ -25,6 +25,7 @@ from flame.ir.dtype import (
 )
 from flame.nn.functional.adaptive import adaptive_avg_pool1d
 from flame.nn.functional.conv import *
+from flame.nn.functional.distance import pairwise_distance, pdist
 from flame.nn.functional.layer import bilinear, layer_norm
 from flame.nn.functional.norm import group_norm, rms_norm
 from flame.nn.functional.pool import avg_pool1d, max_pool1d, max_pool2d, max_pool3d
@@ -32,6 +33,7 @@ from flame.nn.functional.rearrange import channel_shuffle, pixel_shuffle, pixel_
 from flame.ops import linalg
 from flame.ops.activation import *
 from flame.ops.compare import *
+from flame.ops.covariance import *
 from flame.ops.create import *
 from flame.ops.diagonal import *
 from flame.ops.distance import *

@@ -3,6 +3,7 @@
 from flame.ops import (
     activation,
     compare,
+    covariance,
     create,
     diagonal,
     distance,
@@ -38,6 +39,7 @@ from flame.ops import (
 __all__ = [
     "activation",
     "compare",
+    "covariance",
     "create",
     "diagonal",
     "distance",
