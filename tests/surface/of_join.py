@@ -24,6 +24,7 @@ CASES = [
         also=((X((0,)),),),
         label="one",
     ),
+    Case("concat", lambda lib, x, y: lib.concat([x, y], dim=1), (X((2, 3)), X((2, 1)))),
     Case("cat", lambda lib, x, y: lib.cat([x, y, x], -1), (X((0,)), MATRIX), label="nothing"),
     Case("cat", lambda lib, x: lib.cat([p * i for i, p in enumerate(x.unbind(0))], 0), (X((20, 3)),), label="many"),
     *(
