@@ -3,13 +3,14 @@
 import numpy as np
 
 from flame.errors import DTypeError, ShapeError
+from flame.ops.elementwise import to_dtype
 from flame.ops.norm import length
 from flame.ops.product import matmul
-from flame.ops.reduce import root
+from flame.ops.reduce import floats, root, widened
 from flame.ops.shape import broadcast_shapes, expand, transpose, unsqueeze
 from flame.tensor import Tensor, from_array
 
-__all__ = ["cdist", "pdist"]
+__all__ = ["cdist", "pairwise_distance", "pdist"]
 
 MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
 LARGE = 25  # rows from which on PyTorch, too, forms Euclidean distances by a matrix product
@@ -42,6 +43,15 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
         raise ShapeError(f"pdist: needs a matrix, got {input.shape}")
     first, second = (from_array(i, input.device) for i in np.triu_indices(input.shape[0], 1))
     return _length("pdist", input.index_select(0, first) - input.index_select(0, second), p)
+
+
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 − x2 + eps over the last dimension: (*, d), (*, d) → (*), or (*, 1) with `keepdim`."""
+    difference = floats("pairwise_distance", x1) - floats("pairwise_distance", x2) + eps
+    if not difference.ndim:
+        raise ShapeError("pairwise_distance: two 0-d tensors have no dimension to measure along; unsqueeze one")
+    found = to_dtype(_length("pairwise_distance", widened(difference), p), difference.dtype)
+    return unsqueeze(found, -1) if keepdim else found
 
 
 def _check(name: str, p: float, *rows: Tensor) -> None:

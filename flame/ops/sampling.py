@@ -13,12 +13,13 @@ from flame.errors import DTypeError, FlameError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.dtype import DType
-from flame.ir.node import apply
 from flame.ops.create import Where
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method, sizes
 from flame.ops.random import Generator, default_generator, floating, integers, normal_of, unit, working
-from flame.tensor import Tensor, from_array, new, same_device
+from flame.ops.search import searchsorted
+from flame.ops.sort import argsort
+from flame.tensor import Tensor, from_array, same_device
 
 __all__ = ["bernoulli", "binomial", "multinomial", "normal", "poisson"]
 
@@ -101,15 +102,14 @@ def multinomial(
         raise FlameError(
             f"multinomial: {num_samples} samples of {count}; draw at least 1 and, without replacement, at most {count}"
         )
-    weights, axis = to_dtype(input.detach(), dt.float64), input.ndim - 1
+    weights = to_dtype(input.detach(), dt.float64)
     if not replacement:
         waiting = -unit(input.shape, dt.float64, generator, input.device, above=True).log() / weights
-        order = new(apply("argsort", waiting.node, axis=axis, descending=False), input.device)
-        return order[..., :num_samples]
-    edges = new(apply("cumsum", weights.node, axis=axis, reverse=False), input.device)
+        return argsort(waiting)[..., :num_samples]
+    edges = weights.cumsum(-1)
     shape = (*input.shape[:-1], num_samples)
     place = to_dtype(unit(shape, dt.float32, generator, input.device), dt.float64) * edges[..., -1:]
-    return (edges.unsqueeze(-2) <= place.unsqueeze(-1)).sum(-1)
+    return searchsorted(edges, place, right=True)
 
 
 def _on_host(name: str, draw: Callable[[np.random.Generator], np.ndarray], count: int, given: Tensor,

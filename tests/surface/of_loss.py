@@ -277,6 +277,21 @@ CASES = [
             a, p, n, distance_function=lambda x, y: ((x - y) ** 2).sum(-1), margin=9.0, **k
         ),
     ),
+    *(
+        Case(
+            f"{where}pairwise_distance",
+            lambda lib, x, y, get=get, more=more: get(lib).pairwise_distance(x, y, **more),
+            VECTORS,
+            also=((X((5,)), X((4, 5))), (X((1,)), X((1,))), (X((2, 3, 4)), X((4,)))),
+            label=label,
+        )
+        for where, get in (("nn.functional.", functional), ("", lambda lib: lib))
+        for label, more in (
+            ("", {}),
+            ("p 3, kept", {"p": 3.0, "eps": 0.1, "keepdim": True}),
+            ("p inf", {"p": float("inf")}),
+        )
+    ),
     # alignments: the gradient is the host's, and there is no second one, as in PyTorch
     *many(
         "ctc_loss",

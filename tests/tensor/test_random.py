@@ -51,6 +51,13 @@ CONTINUOUS = {
     "log_normal_": (filled("log_normal_", 0.5, 0.7), lambda x: normal_cdf((np.log(x) - 0.5) / 0.7)),
     "exponential_": (filled("exponential_", 0.5), lambda x: 1 - np.exp(-0.5 * x)),
     "exponential_ float64": (filled("exponential_", 3.0, dtype=flame.float64), lambda x: 1 - np.exp(-3 * x)),
+    "trunc_normal_": (
+        lambda: flame.nn.init.trunc_normal_(flame.zeros(N), 1.0, 2.0, -1.0, 2.5),
+        lambda x: (
+            (normal_cdf((x - 1) / 2) - normal_cdf(np.array(-1.0)))
+            / (normal_cdf(np.array(0.75)) - normal_cdf(np.array(-1.0)))
+        ),
+    ),
     "cauchy_": (filled("cauchy_", 1.0, 2.0), lambda x: 0.5 + np.arctan((x - 1) / 2) / np.pi),
 }
 

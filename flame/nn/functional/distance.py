@@ -25,13 +25,14 @@ def pdist(input: Tensor, p: float = 2.0) -> Tensor:
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
-    """The p-norm of x1 − x2 + eps along the last dimension. (*, D), (*, D), which broadcast → (*), floating.
+    """The p-norm of x1 − x2 + eps over the last dimension: (*, d), (*, d) → (*), or (*, 1) with `keepdim`; floating.
 
-    >>> pairwise_distance(flame.tensor([[3.0, 0.0]]), flame.tensor([[0.0, 4.0]]), eps=0.0).numpy().tolist()
-    [5.0]
+    Raises ShapeError for two 0-d tensors, DTypeError unless both have one floating dtype.
+
+    >>> round(pairwise_distance(flame.tensor([3.0, 4.0]), flame.tensor([0.0, 0.0])).item(), 4)
+    5.0
     """
-    difference = floats("pairwise_distance", x1) - floats("pairwise_distance", x2) + eps
-    return to_dtype(length("pairwise_distance", widened(difference), float(p), -1, keepdim), difference.dtype)
+    return distance.pairwise_distance(x1, x2, p, eps, keepdim)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:

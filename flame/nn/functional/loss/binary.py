@@ -1,7 +1,8 @@
 """Losses of yes or no: probabilities, logits, and targets of 1 and −1."""
 
 from flame.errors import ShapeError
-from flame.nn.functional.loss.common import check_floating, check_reduction, check_same_shape, log_sigmoid, reduce, wide
+from flame.nn.functional.loss.common import check_floating, check_reduction, check_same_shape, reduce, wide
+from flame.ops.activation import logsigmoid
 from flame.ops.elementwise import to_dtype, where
 from flame.tensor import Tensor
 
@@ -59,8 +60,8 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     check_same_shape(name, input, target=target)
     check_floating(name, input=input)
-    positive = log_sigmoid(input) if pos_weight is None else log_sigmoid(input) * pos_weight
-    loss = -(target * positive + (1 - target) * log_sigmoid(-input))
+    positive = logsigmoid(input) if pos_weight is None else logsigmoid(input) * pos_weight
+    loss = -(target * positive + (1 - target) * logsigmoid(-input))
     return reduce(loss if weight is None else loss * weight, reduction, name)
 
 
@@ -74,7 +75,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> 
     """
     check_same_shape("soft_margin_loss", input, target=target)
     check_floating("soft_margin_loss", input=input)
-    return reduce(-log_sigmoid(target * input), reduction, "soft_margin_loss")
+    return reduce(-logsigmoid(target * input), reduction, "soft_margin_loss")
 
 
 def multilabel_soft_margin_loss(
@@ -94,7 +95,7 @@ def multilabel_soft_margin_loss(
     check_reduction(name, reduction)
     if input.ndim == 0:
         raise ShapeError(f"{name}: the input is 0-d, but its last dimension holds the classes; give (*, C)")
-    loss = -(target * log_sigmoid(input) + (1 - target) * log_sigmoid(-input))
+    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     loss = loss if weight is None else loss * weight
     return reduce(loss.sum(-1) / input.shape[-1], reduction, name)
 

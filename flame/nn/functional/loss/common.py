@@ -1,11 +1,11 @@
-"""What losses share: reductions, checks of operands, and logarithms that neither overflow nor vanish."""
+"""What losses share: reductions, and checks of operands."""
 
 import math
 from typing import Any
 
 from flame.errors import DTypeError, FlameError, ShapeError
 from flame.ir import dtype as dt
-from flame.ops.elementwise import to_dtype, where
+from flame.ops.elementwise import to_dtype
 from flame.tensor import Tensor
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -51,18 +51,6 @@ def check_same_shape(name: str, input: Tensor, **others: Tensor | None) -> None:
                 f"{name}: the input has shape {tuple(input.shape)} and the {label} {tuple(value.shape)}; "
                 "they must be equal, so reshape or expand one of them"
             )
-
-
-def log_sigmoid(x: Tensor) -> Tensor:
-    """log(1 / (1 + exp(-x))) without overflow, with the right slope at 0 as well."""
-    negative = x < 0
-    return where(negative, x, 0.0) - where(negative, x, -x).exp().log1p()
-
-
-def x_log_x(x: Tensor) -> Tensor:
-    """x · log(x), and 0 at 0."""
-    zero = x == 0
-    return where(zero, 0.0, x * where(zero, 1.0, x).log())
 
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)

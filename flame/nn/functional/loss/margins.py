@@ -1,12 +1,12 @@
 """Losses that want a distance or a score to exceed another by a margin."""
 
-import math
 from collections.abc import Callable
 
 from flame.errors import FlameError, ShapeError
 from flame.nn.functional.loss.classes import check_classes, chosen, in_range, per_target
 from flame.nn.functional.loss.common import check_floating, check_reduction, reduce
 from flame.ops.create import arange, ones
+from flame.ops.distance import pairwise_distance
 from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
@@ -148,7 +148,7 @@ def triplet_margin_loss(
     """
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
-        return _norm(a - b + eps, p)
+        return pairwise_distance(a, b, p, eps)
 
     return _triplet("triplet_margin_loss", anchor, positive, negative, distance, margin, swap, reduction)
 
@@ -171,7 +171,7 @@ def triplet_margin_with_distance_loss(
     >>> triplet_margin_with_distance_loss(a, a, a, distance_function=lambda a, b: (a - b).abs().sum(-1)).item()
     1.0
     """
-    given = distance_function or (lambda a, b: _norm(a - b + 1e-6, 2.0))
+    given = distance_function or pairwise_distance
     name = "triplet_margin_with_distance_loss"
     return _triplet(name, anchor, positive, negative, given, margin, swap, reduction)
 
@@ -197,15 +197,3 @@ def _triplet(
     near, far = distance(anchor, positive), distance(anchor, negative)
     far = far.minimum(distance(positive, negative)) if swap else far
     return reduce((margin + near - far).relu(), reduction, name)
-
-
-def _norm(x: Tensor, p: float) -> Tensor:
-    """(Σ |x|ᵖ)^(1/p) over the last dimension; the slope at a zero vector is 0."""
-    if p == math.inf:
-        return x.abs().amax(-1)
-    if p == 1:
-        return x.abs().sum(-1)
-    total = (x * x if p == 2 else x.abs() ** p).sum(-1)
-    nothing = total == 0
-    safe = where(nothing, 1.0, total)
-    return where(nothing, 0.0, safe.sqrt() if p == 2 else safe ** (1 / p))

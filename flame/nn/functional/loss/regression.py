@@ -10,7 +10,6 @@ from flame.nn.functional.loss.common import (
     check_same_shape,
     reduce,
     weighted,
-    x_log_x,
 )
 from flame.ops.create import full_like
 from flame.ops.elementwise import where
@@ -109,7 +108,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     """
     check_reduction("kl_div", reduction, "batchmean")
     check_floating("kl_div", input=input, target=target)
-    loss = target.exp() * (target - input) if log_target else x_log_x(target) - target * input
+    loss = target.exp() * (target - input) if log_target else target.xlogy(target) - target * input
     if reduction == "batchmean":
         return loss.sum() / input.shape[0] if input.ndim else loss.sum()
     return reduce(loss, reduction, "kl_div")
