@@ -1,6 +1,6 @@
 """What Python's own statements ask of a tensor: `in`, and PyTorch's `.data`."""
 
-from typing import Any
+from typing import Any, Self
 
 from flame.errors import DTypeError, GradError
 from flame.ops.method import NUMBERS, method
@@ -26,8 +26,8 @@ class Alias(Tensor):
         super().__init__(owner.detach().node, owner.device)
         self.owner = owner
 
-    def _become(self, other: Tensor, name: str) -> "Alias":
-        super()._become(other, name)
+    def _become(self, other: Tensor, name: str, anyhow: bool = False) -> Self:
+        super()._become(other, name, anyhow)
         _take(self.owner, self)
         return self
 

@@ -353,6 +353,7 @@ def test_data_is_the_value_without_gradients():
     assert not w.data.requires_grad
     w.data -= 0.5
     w.data.mul_(2.0)
+    w.data[0] = w.data[0] * 1
     assert w.tolist() == [1.0, 3.0] and w.requires_grad and w.is_leaf
     y.backward()
     assert w.grad.tolist() == [2.0, 4.0], "the graph was made of the value before"
@@ -386,8 +387,9 @@ def test_a_large_tensor_is_printed_from_its_edges(monkeypatch):
 
 
 def test_nothing_is_left_behind():
+    gc.collect()
     before = values.count()
     for _ in range(3):
         copy.deepcopy(flame.from_dlpack(flame.ones(4).numpy()))
     gc.collect()
-    assert values.count() == before
+    assert values.count() <= before
