@@ -25,6 +25,19 @@ def method(f: Function) -> Function:
     return f
 
 
+def tensor_method(f: Function) -> Function:
+    """As `method`; called as a function, it says so where its first argument is no tensor."""
+
+    @functools.wraps(f)
+    def function(*args: Any, **named: Any) -> Any:
+        if args and not isinstance(args[0], Tensor):
+            raise DTypeError(f"{f.__name__}: needs a Tensor, got {type(args[0]).__name__}; make one by flame.tensor()")
+        return f(*args, **named)
+
+    setattr(Tensor, f.__name__, f)
+    return function  # type: ignore[return-value]
+
+
 def spread(name: str) -> Callable[[Function], Function]:
     """A function whose last arguments are numbers one by one, `f(x, 2, 3)`, takes them by name too: `dims=(2, 3)`."""
 
@@ -106,8 +119,12 @@ def meet(nodes: Sequence[Node], dtype: DType | None, name: str) -> list[Node]:
     return [nd.expand(n if dtype is None else nd.cast(n, dtype), shape) for n in nodes]
 
 
-def axis(name: str, dim: int, rank: int) -> int:
-    """A dimension counted from the front; raises IndexingError outside [-rank, rank)."""
+def axis(name: str, dim: Any, rank: int) -> int:
+    """A dimension counted from the front; raises IndexingError outside [-rank, rank), DTypeError for no integer."""
+    try:
+        dim = index(dim)
+    except TypeError:
+        raise DTypeError(f"{name}: dim is an integer, got {dim!r} of type {type(dim).__name__}") from None
     if not -max(rank, 1) <= dim < max(rank, 1):
         raise IndexingError(
             f"{name}: dim {dim} is out of range for {rank} dimensions; choose from [{-rank}, {rank - 1}]"

@@ -6,7 +6,7 @@ from typing import Any
 from flame.errors import DTypeError, ShapeError
 from flame.ir.dtype import DType
 from flame.ops.elementwise import to_dtype, where
-from flame.ops.method import method
+from flame.ops.method import tensor_method
 from flame.ops.reduce import floats, fold, root, widened
 from flame.tensor import Tensor
 
@@ -30,18 +30,18 @@ def length(name: str, x: Tensor, p: float, dim: Any, keepdim: bool) -> Tensor:
     return where(still, 0.0, where(still, 1.0, total) ** (1 / p))
 
 
-@method
+@tensor_method
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: DType | None = None) -> Tensor:
     """The p-norm of all elements, or over dimensions; "fro" and None are p=2. That of matrices is flame.linalg's."""
     if p is None or p == "fro":
         p = 2.0
-    if isinstance(p, str):
+    if not isinstance(p, (int, float)):
         raise DTypeError(f"norm: p={p!r} is not there; give a number, or see flame.linalg.matrix_norm")
     wide = floats("norm", input if dtype is None else to_dtype(input, dtype))
     return to_dtype(length("norm", widened(wide), float(p), dim, keepdim), wide.dtype)
 
 
-@method
+@tensor_method
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of the difference of two tensors that broadcast."""
     if not isinstance(other, Tensor):

@@ -7,7 +7,7 @@ from typing import Any
 from flame.errors import DTypeError
 from flame.ir.dtype import DType
 from flame.ir.node import apply, fresh
-from flame.ops import compare, diagonal, math, product  # noqa: F401  what they install is changed in place here
+from flame.ops import compare, diagonal, math, product, scan  # noqa: F401  what they install is changed in place here
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
 from flame.runtime import devices
@@ -49,7 +49,7 @@ SIGNS = {
 }  # fmt: skip
 RESHAPING = ("squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
 MATRICES = ("addbmm", "addmm", "addmv", "addr", "baddbmm", "tril", "triu")
-for _name in (*ELEMENTWISE, *RESHAPING, *MATRICES):
+for _name in (*ELEMENTWISE, *RESHAPING, *MATRICES, "cumprod", "cumsum"):
     in_place(_name)
 for _name, _sign in SIGNS.items():
     setattr(Tensor, f"__{_sign}__", getattr(Tensor, f"{_name}_"))

@@ -7,7 +7,7 @@ from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.ir.node import apply, reshape
 from flame.ops.elementwise import to_dtype, where
-from flame.ops.method import axes, axis, method
+from flame.ops.method import axes, axis, tensor_method
 from flame.tensor import Tensor, new
 
 __all__ = [
@@ -85,14 +85,14 @@ def total_of(input: Tensor, dtype: DType | None) -> Tensor:
     return to_dtype(input, dtype)
 
 
-@method
+@tensor_method
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over dimensions; integers and truth values are summed as int64, half precisions in float32."""
     wide = total_of(input, dtype)
     return fold("sum", "sum", wide, dim, keepdim)
 
 
-@method
+@tensor_method
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over dimensions of what is not nan."""
     wide = total_of(input, dtype)
@@ -104,13 +104,13 @@ def without_nan(input: Tensor) -> Tensor:
     return where(input.isnan(), 0, input) if input.dtype.is_float else input
 
 
-@method
+@tensor_method
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The product along one dimension, or of all; its gradients are exact where factors are 0."""
     return fold("prod", "prod", total_of(input, dtype), dim, keepdim)
 
 
-@method
+@tensor_method
 def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean over dimensions of a floating tensor; that of a half precision is formed in float32."""
     wide = floats("mean", input if dtype is None else to_dtype(input, dtype))
@@ -118,7 +118,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType 
     return to_dtype(total * (1.0 / _count("mean", wide, dim)), wide.dtype)
 
 
-@method
+@tensor_method
 def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The mean over dimensions of what is not nan; nan where nothing is left."""
     wide = floats("nanmean", input if dtype is None else to_dtype(input, dtype))
@@ -141,6 +141,8 @@ def _spread(name: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, co
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
+    if not isinstance(correction, (int, float)):
+        raise DTypeError(f"{name}: correction is a number, got {correction!r}")
     wide = widened(input)
     middle = fold("sum", name, wide, dim, True) * (1.0 / _count(name, input, dim))
     centred = wide - middle
@@ -156,7 +158,7 @@ def root(spread: Tensor) -> Tensor:
     return where(still, spread.detach(), where(still, 1.0, spread).sqrt())
 
 
-@method
+@tensor_method
 def var(
     input: Tensor,
     dim: Any = None,
@@ -172,7 +174,7 @@ def var(
     return to_dtype(_spread("var", input, dim, unbiased, keepdim, correction)[0], input.dtype)
 
 
-@method
+@tensor_method
 def std(
     input: Tensor,
     dim: Any = None,
@@ -185,7 +187,7 @@ def std(
     return to_dtype(root(_spread("std", input, dim, unbiased, keepdim, correction)[0]), input.dtype)
 
 
-@method
+@tensor_method
 def var_mean(
     input: Tensor,
     dim: Any = None,
@@ -199,7 +201,7 @@ def var_mean(
     return to_dtype(spread, input.dtype), to_dtype(middle, input.dtype)
 
 
-@method
+@tensor_method
 def std_mean(
     input: Tensor,
     dim: Any = None,
@@ -213,19 +215,19 @@ def std_mean(
     return to_dtype(root(spread), input.dtype), to_dtype(middle, input.dtype)
 
 
-@method
+@tensor_method
 def amax(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The largest value over dimensions; equal ones share the gradient."""
     return fold("max", "amax", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def amin(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest value over dimensions; equal ones share the gradient."""
     return fold("min", "amin", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Bounds:
     """(smallest, largest) value along one dimension, or of all; equal ones share the gradient."""
     return Bounds(*(fold(op, "aminmax", input, dim, keepdim) for op in ("min", "max")))
@@ -248,13 +250,13 @@ def _arg(op: str, name: str, input: Tensor, dim: int | None, keepdim: bool) -> T
     return found.reshape((1,) * input.ndim) if keepdim and dim is None else found
 
 
-@method
+@tensor_method
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the largest value lies, the first of equal ones, as int64; over the flattened tensor without `dim`."""
     return _arg("max", "argmax", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Where the smallest value lies, the first of equal ones, as int64; over the flattened tensor without `dim`."""
     return _arg("min", "argmin", input, dim, keepdim)
@@ -271,13 +273,13 @@ def _extreme(name: str, input: Tensor, dim: Any, keepdim: bool) -> Any:
     return out if keepdim or not input.ndim else Selected(*(t.squeeze(dim) for t in out))
 
 
-@method
+@tensor_method
 def max(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The largest value; with `dim`, (values, indices) along it; with a tensor, the elementwise maximum."""
     return _extreme("max", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The smallest value; with `dim`, (values, indices) along it; with a tensor, the elementwise minimum."""
     return _extreme("min", input, dim, keepdim)
@@ -295,25 +297,25 @@ def _truth(name: str, input: Tensor, dim: Any, keepdim: bool, of_none: bool) -> 
     return to_dtype(found, dt.uint8) if input.dtype is dt.uint8 else found
 
 
-@method
+@tensor_method
 def any(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where any element is true; False of none."""
     return _truth("any", input, dim, keepdim, False)
 
 
-@method
+@tensor_method
 def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
     """True where all elements are true; True of none."""
     return _truth("all", input, dim, keepdim, True)
 
 
-@method
+@tensor_method
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements over dimensions are not 0, as int64; nan is not 0."""
     return fold("sum", "count_nonzero", to_dtype(input.ne(0), dt.int64), dim, False)
 
 
-@method
+@tensor_method
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over dimensions without overflow; -inf of none; integers as float32."""
     wide = input if input.dtype.is_float else input.float()

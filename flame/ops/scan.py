@@ -7,7 +7,7 @@ from flame.ir.node import apply
 from flame.ir.ops.scan import extreme_places
 from flame.ops.elementwise import to_dtype
 from flame.ops.join import cat
-from flame.ops.method import axis, method
+from flame.ops.method import axis, tensor_method
 from flame.ops.reduce import Selected, floats, sum, total_of, widened
 from flame.ops.shape import cut
 from flame.tensor import Tensor, new, same_device
@@ -32,19 +32,19 @@ def _scan(op: str, name: str, input: Tensor, dim: int) -> Tensor:
     return new(apply(op, input.node, axis=at, reverse=False), input.device, input)
 
 
-@method
+@tensor_method
 def cumsum(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """The sum of each element and all before it; integers and truth values are summed as int64."""
     return _scan("cumsum", "cumsum", total_of(input, dtype), dim)
 
 
-@method
+@tensor_method
 def cumprod(input: Tensor, dim: int, *, dtype: DType | None = None) -> Tensor:
     """The product of each element and all before it; its gradients are exact where factors are 0."""
     return _scan("cumprod", "cumprod", total_of(input, dtype), dim)
 
 
-@method
+@tensor_method
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log(sum(exp(x))) of each element and all before it, without overflow."""
     wide = widened(floats("logcumsumexp", input))
@@ -58,19 +58,19 @@ def _extreme(name: str, input: Tensor, dim: int) -> Selected:
     return Selected(values, new(extreme_places(values.node, input.node), input.device))
 
 
-@method
+@tensor_method
 def cummax(input: Tensor, dim: int) -> Selected:
     """(values, indices) of the largest so far: the last of equal ones; nan is larger than any number."""
     return _extreme("cummax", input, dim)
 
 
-@method
+@tensor_method
 def cummin(input: Tensor, dim: int) -> Selected:
     """(values, indices) of the smallest so far: the last of equal ones; nan is smaller than any number."""
     return _extreme("cummin", input, dim)
 
 
-@method
+@tensor_method
 def diff(
     input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
 ) -> Tensor:
@@ -78,8 +78,8 @@ def diff(
 
     `prepend` and `append` are joined to the input first. Raises ShapeError for n < 0 and for a 0-d input.
     """
-    if n < 0 or not input.ndim:
-        raise ShapeError(f"diff: needs n >= 0 and at least one dimension, got n={n} and shape {input.shape}")
+    if not isinstance(n, int) or n < 0 or not input.ndim:
+        raise ShapeError(f"diff: needs an integer n >= 0 and at least one dimension, got n={n} and shape {input.shape}")
     at = axis("diff", dim, input.ndim)
     parts = [t for t in (prepend, input, append) if t is not None]
     out = cat(parts, at) if len(parts) > 1 else input

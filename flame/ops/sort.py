@@ -1,8 +1,11 @@
 """Sorting and selecting along a dimension. Order is stable, and nan is the largest number, as in PyTorch."""
 
-from flame.errors import IndexingError, ShapeError
+from operator import index
+from typing import Any
+
+from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir.node import apply, reshape
-from flame.ops.method import axis, method
+from flame.ops.method import axis, tensor_method
 from flame.ops.reduce import Selected
 from flame.ops.shape import cut
 from flame.tensor import Tensor, new
@@ -22,19 +25,19 @@ def at_places(input: Tensor, dim: int, places: Tensor) -> Selected:
     return Selected(input.gather(dim, places) if input.ndim else input.clone(), places)
 
 
-@method
+@tensor_method
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """Positions in the order of the elements along a dimension; always stable."""
     return order("argsort", input, dim, descending)
 
 
-@method
+@tensor_method
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Selected:
     """(values, indices) in order along a dimension; always stable, nan last, or first when descending."""
     return at_places(input, dim, order("sort", input, dim, descending))
 
 
-@method
+@tensor_method
 def msort(input: Tensor) -> Tensor:
     """The values in order along the first dimension."""
     return at_places(input, 0, order("msort", input, 0, False)).values
@@ -46,10 +49,19 @@ def _size(name: str, input: Tensor, dim: int) -> tuple[int, int]:
     return at, input.shape[at] if input.ndim else 1
 
 
-@method
+def counted(name: str, k: Any) -> int:
+    """How many, as an integer."""
+    try:
+        return index(k)
+    except TypeError:
+        raise DTypeError(f"{name}: k is an integer, got {k!r} of type {type(k).__name__}") from None
+
+
+@tensor_method
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Selected:
     """(values, indices) of the k largest (or smallest) along a dimension, in order; raises ShapeError for k > size."""
     at, n = _size("topk", input, dim)
+    k = counted("topk", k)
     if not 0 <= k <= n:
         raise ShapeError(f"topk: k={k} of a dimension of size {n}; choose 0 <= k <= {n} (dim {dim} of {input.shape})")
     places = order("topk", input, dim, largest)
@@ -58,10 +70,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return at_places(input, at, cut(places, at, 0, k))
 
 
-@method
+@tensor_method
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Selected:
     """(value, index) of the k-th smallest, counted from 1, along a dimension; raises IndexingError outside it."""
     at, n = _size("kthvalue", input, dim)
+    k = counted("kthvalue", k)
     if not 1 <= k <= n:
         raise IndexingError(f"kthvalue: k={k} of a dimension of size {n}; choose 1 <= k <= {n} (shape {input.shape})")
     places = order("kthvalue", input, dim, False)

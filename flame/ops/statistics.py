@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
+
 from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir.node import apply, reshape
 from flame.ops.elementwise import to_dtype, where
-from flame.ops.method import axis, method
+from flame.ops.method import axis, tensor_method
 from flame.ops.reduce import Selected, amax, fold
 from flame.ops.shape import cut
 from flame.ops.sort import at_kept, order
@@ -58,19 +60,19 @@ def _whole(name: str, input: Tensor) -> Tensor:
     return where(found.detach().isnan(), found, shared)
 
 
-@method
+@tensor_method
 def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The lower of the two middle values of all elements; with `dim`, (values, indices) along it. Any nan wins."""
     return _whole("median", input) if dim is None else _median("median", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of what is not nan, as `median`; nan where nothing is left."""
     return _whole("nanmedian", input) if dim is None else _median("nanmedian", input, dim, keepdim)
 
 
-@method
+@tensor_method
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Selected:
     """(values, indices) of the most frequent value along a dimension: the smallest of several, at its last place."""
     at = axis("mode", dim, input.ndim)
@@ -114,6 +116,8 @@ def _quantile(name: str, input: Tensor, q: Any, dim: int | None, keepdim: bool, 
 def _fractions(name: str, input: Tensor, q: Any) -> Tensor:
     """The quantiles asked for, as a tensor of at most one dimension in the input's dtype."""
     if not isinstance(q, Tensor):
+        if not isinstance(q, (int, float, np.integer, np.floating)):
+            raise DTypeError(f"{name}: q is a number or a tensor, got {type(q).__name__}")
         if not 0 <= q <= 1:
             raise ShapeError(f"{name}: q={q} is outside [0, 1]")
         return new(apply("const", value=float(q), text=repr(float(q)), as_=input.dtype), input.device)
@@ -141,7 +145,7 @@ def _at_ranks(name: str, last: Tensor, q: Tensor, interpolation: str) -> Tensor:
     return low + weight * (high - low)
 
 
-@method
+@tensor_method
 def quantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:
@@ -152,7 +156,7 @@ def quantile(
     return _quantile("quantile", input, q, dim, keepdim, interpolation)
 
 
-@method
+@tensor_method
 def nanquantile(
     input: Tensor, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from flame.ops.method import axis, method
+from flame.ops.method import axis, tensor_method
 from flame.tensor import Tensor, from_array
 
 __all__ = ["unique", "unique_consecutive"]
@@ -23,7 +23,7 @@ def _returned(input: Tensor, values: Any, inverse: Any, counts: Any) -> Any:
     return out[0] if len(out) == 1 else tuple(out)
 
 
-@method
+@tensor_method
 def unique(
     input: Tensor,
     sorted: bool = True,
@@ -43,7 +43,7 @@ def unique(
     return _returned(input, values, inverse if return_inverse else None, counts if return_counts else None)
 
 
-@method
+@tensor_method
 def unique_consecutive(
     input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
