@@ -36,7 +36,7 @@ def lift(node: Node, n: int, src: list[Node]) -> Node:
     match node.op.kind:
         case Kind.ELEMENTWISE:
             return apply(node.op, *src, **attrs)
-        case Kind.REDUCE | Kind.GATHER | Kind.SCAN:
+        case Kind.REDUCE | Kind.GATHER | Kind.SCAN | Kind.SEGMENT:
             return apply(node.op, *src, **{**attrs, **shifted(attrs)})
         case _:
             raise GradError(f"vmap: {node.op.name} has no rule for a batch of examples; map over it with a loop")
