@@ -46,6 +46,7 @@ from flame.ops.index import *
 from flame.ops.interchange import *
 from flame.ops.join import *
 from flame.ops.layout import *
+from flame.ops.mask import *
 from flame.ops.math import *
 from flame.ops.matrix import *
 from flame.ops.norm import *

@@ -19,10 +19,10 @@ from flame.ir import node as nd
 from flame.ir.node import Node, Shape, apply
 from flame.ops.create import tensor
 from flame.ops.elementwise import to_dtype, where
+from flame.ops.mask import nonzero, running
 from flame.ops.method import NUMBERS, constant, method
 from flame.ops.place import in_place
 from flame.ops.scatter import put_rows
-from flame.ops.search import nonzero, running
 from flame.ops.shape import cut, expand, flip, permute, reshape, squeeze
 from flame.tensor import Tensor, from_array, new, same_device
 

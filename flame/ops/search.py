@@ -1,4 +1,4 @@
-"""Where elements lie: nonzero and masks, sorted search, counting."""
+"""Sorted search, counting, and the positions of combinations."""
 
 import itertools
 from math import prod
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from flame.bounds import at_hand, check, known
+from flame.bounds import check, known
 from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
@@ -17,123 +17,22 @@ from flame.ops.create import tensor
 from flame.ops.elementwise import to_dtype, where
 from flame.ops.join import stack
 from flame.ops.method import NUMBERS, method
-from flame.ops.place import in_place
 from flame.ops.scatter import fold, hit
-from flame.ops.shape import cut, expand, reshape
+from flame.ops.shape import expand, reshape
 from flame.tensor import Tensor, from_array, new, same_device
 
 __all__ = [
-    "argwhere",
     "bincount",
     "bucketize",
     "cartesian_prod",
     "combinations",
     "histc",
     "histogram",
-    "masked_scatter",
-    "masked_select",
-    "nonzero",
     "one_hot",
     "searchsorted",
     "tril_indices",
     "triu_indices",
 ]
-
-
-@method
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """Where the elements that are not 0 lie, in row-major order: (count, rank), or a tuple of 1-d tensors.
-
-    Realizes: how many there are is a size of the result.
-    """
-    flat = _places(reshape(input, input.numel()))
-    shape = input.shape if input.ndim or not as_tuple else (1,)
-    columns: list[Tensor] = []
-    for n in reversed(shape):
-        column = flat % n if n else flat
-        spans.remember(column.node, spans.Span(0, max(0, n - 1)))
-        columns.append(column)
-        flat = flat.floor_divide(n) if n else flat
-    columns.reverse()
-    if as_tuple:
-        return tuple(columns)
-    return stack(columns, 1) if columns else from_array(np.zeros((flat.numel(), 0), np.int64), input.device)
-
-
-LINE = 512  # elements that are counted one after the other, beside the other lines
-
-
-def running(truth: Tensor) -> Tensor:
-    """How many elements of a 1-d bool tensor are true up to each, itself included."""
-    n = truth.numel()
-    lines, flat = -(-n // LINE), nd.cast(truth.node, dt.int64)
-    if lines < 2:
-        return new(apply("cumsum", flat, axis=0, reverse=False), truth.device)
-    flat = apply("pad", flat, low=(0,), high=(lines * LINE - n,), step=(1,), fill=0)
-    inner = apply("cumsum", nd.reshape(flat, (lines, LINE)), axis=1, reverse=False)
-    totals = apply("slice", inner, start=(0, LINE - 1), stop=(lines, LINE), step=(1, 1))
-    before = apply("cumsum", totals, axis=0, reverse=False) - totals
-    counts = nd.reshape(inner + before, (lines * LINE,))
-    return new(apply("slice", counts, start=(0,), stop=(n,), step=(1,)), truth.device)
-
-
-def _places(flat: Tensor) -> Tensor:
-    """The positions of what is not 0 in a 1-d tensor: where its k-th true element lies, for each k."""
-    if not flat.numel():
-        return to_dtype(flat, dt.int64)
-    counts = running(flat.ne(0)).realize()
-    count = int(cut(counts, 0, flat.numel() - 1, flat.numel()).item())
-    places = new(count_below(counts.node, apply("iota", n=count) + 1, 0), flat.device)
-    spans.remember(places.node, spans.Span(0, flat.numel() - 1))
-    return places
-
-
-@method
-def argwhere(input: Tensor) -> Tensor:
-    """Where the elements that are not 0 lie, (count, rank). Realizes."""
-    return nonzero(input)
-
-
-@method
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where a mask is true, as a 1-d tensor; both broadcast. Realizes: their count is its size."""
-    if mask.dtype is not dt.boolean:
-        raise DTypeError(f"masked_select: the mask must be bool, got {mask.dtype}; compare first, e.g. x > 0")
-    same_device("masked_select", input, mask)
-    shape = nd.broadcast_shapes(input.shape, mask.shape)
-    places = _places(reshape(expand(mask, shape), prod(shape)))
-    flat = nd.reshape(nd.expand(input.node, shape), (prod(shape),))
-    return new(apply("gather", flat, places.node, axis=0), input.device, input)
-
-
-@method
-def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """The elements of `source`, in order, where a mask is true; the mask broadcasts.
-
-    A source with fewer elements than the mask has true ones raises: ShapeError at the call where the mask is in the
-    CPU's memory, IndexingError else, when the result is computed.
-    """
-    if mask.dtype is not dt.boolean:
-        raise DTypeError(f"masked_scatter: the mask must be bool, got {mask.dtype}; compare first, e.g. x > 0")
-    if source.dtype is not input.dtype:
-        raise DTypeError(
-            f"masked_scatter: the source is {source.dtype}, the tensor {input.dtype}; cast one of them first"
-        )
-    same_device("masked_scatter", input, mask, source)
-    shape = nd.broadcast_shapes(input.shape, mask.shape)
-    full = expand(mask, shape)
-    places = prod(shape)
-    if places and at_hand(mask):
-        wanted = np.count_nonzero(mask.numpy()) * (places // mask.numel())
-        if wanted > source.numel():
-            raise ShapeError(f"masked_scatter: {source.numel()} elements are too few for {wanted} places of the mask")
-    if not places or not source.numel():
-        return expand(input, shape)
-    order = running(reshape(full, places)) - 1
-    index = where(order < 0, 0, order)
-    check("masked_scatter", index, source.numel(), (index.node, source.numel()))
-    found = new(apply("gather", reshape(source, source.numel()).node, index.node, axis=0), input.device, source)
-    return where(full, reshape(found, shape), input)
 
 
 # --- sorted search ----------------------------------------------------------------------------------------------------
@@ -376,6 +275,3 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     chosen = np.array(list(choose(range(input.numel()), r)), np.int64).reshape(-1, r)
     places = from_array(chosen.reshape(-1), input.device)
     return reshape(new(apply("gather", input.node, places.node, axis=0), input.device, input), chosen.shape)
-
-
-in_place("masked_scatter")

@@ -194,6 +194,30 @@ GATHERS = [
         label="as_tuple",
     ),
     Case(
+        "nonzero_static",
+        lambda lib, x: lib.nonzero_static(x, size=7),
+        (Of("int64", (3, 4)),),
+        also=((Of("bool", ()),), (Of("bool", (0, 3)),), (Of("int64", (5,), 0, 1),)),
+        grad=False,
+        dtypes=("float32",),
+    ),
+    Case(
+        "nonzero_static",
+        lambda lib, x: x.nonzero_static(size=2, fill_value=9),
+        (Of("int64", (4,)),),
+        grad=False,
+        dtypes=("float32",),
+        label="fill_value",
+    ),
+    Case(
+        "unravel_index",
+        lambda lib, i: lib.unravel_index(i, (2, 3, 4)),
+        (I(5, high=24),),
+        also=((I(high=24),), (I(0),)),
+        grad=False,
+        dtypes=("float32",),
+    ),
+    Case(
         "argwhere",
         lambda lib, x: lib.argwhere(x),
         (Of("int64", (3, 4)),),
@@ -346,6 +370,8 @@ MISUSES = [
         accepted=True,
     ),  # PyTorch takes any number modulo the size
     Misuse("take_along_dim", lambda lib, x, i: lib.take_along_dim(x, i, 0), (X((3, 4)), I(4))),
+    Misuse("nonzero_static", lambda lib, x: lib.nonzero_static(x, size=-1), (X((3,)),), says="-1"),
+    Misuse("unravel_index", lambda lib, x: lib.unravel_index(x, (2, 3)), (X((3,)),), says="float32"),
     Misuse("masked_select", lambda lib, x, m: lib.masked_select(x, m), (X((3, 4)), X((3, 4))), says="bool"),
     Misuse(
         "masked_scatter", lambda lib, x, m, s: lib.masked_scatter(x, m, s), (X((3,)), X((3,)), X((3,))), says="bool"
