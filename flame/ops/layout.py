@@ -1,14 +1,17 @@
 """What programs ask of a tensor's memory. Layouts are FLAME's own business: to its user every tensor is row-major."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from flame.errors import DTypeError
-from flame.ops.method import method
+from flame.errors import DTypeError, ShapeError
+from flame.ir import node as nd
+from flame.ir.node import apply
+from flame.ops.method import method, sizes
 from flame.ops.shape import owned_axis
-from flame.tensor import Tensor
+from flame.tensor import Tensor, new
 
-__all__ = ["is_same_size"]
+__all__ = ["as_strided", "is_same_size"]
 
 
 @method
@@ -60,6 +63,27 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
     if not isinstance(other, Tensor):
         raise DTypeError(f"is_same_size: needs two tensors, got {type(other).__name__}")
     return input.shape == other.shape
+
+
+@method
+def as_strided(input: Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int = 0) -> Tensor:
+    """The elements at storage_offset + Σ index · stride of the tensor's row-major elements; they may overlap.
+
+    Raises ShapeError where one would lie outside. PyTorch counts in the memory of whatever the tensor is a view of.
+    """
+    shape, steps = sizes((tuple(size),)), sizes((tuple(stride),))
+    if len(shape) != len(steps) or min((*shape, *steps, storage_offset)) < 0:
+        raise ShapeError(f"as_strided: needs a stride of at least 0 for each size, got {steps} for {shape}")
+    last = storage_offset + sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
+    if prod(shape) and last >= input.numel():
+        raise ShapeError(f"as_strided: element {last} lies outside the {input.numel()} elements of {input.shape}")
+    at = nd.expand(nd.const(storage_offset), shape)
+    for a, (n, s) in enumerate(zip(shape, steps, strict=True)):
+        along = nd.reshape(apply("iota", n=n), tuple(n if i == a else 1 for i in range(len(shape))))
+        at = at + nd.expand(along, shape) * s
+    flat = nd.reshape(input.node, (input.numel(),))
+    found = apply("gather", flat, nd.reshape(at, (prod(shape),)), axis=0)
+    return new(nd.reshape(found, shape), input.device, input)
 
 
 def _bytes(self: Tensor) -> int:

@@ -214,6 +214,18 @@ CASES = [
         (X((1, 3, 2)),),
         dtypes=FLOATS,
     ),
+    Case(
+        "as_strided",
+        lambda lib, y: (
+            (x := y.contiguous() * 1).as_strided((3, 2), (1, 2), 1),  # memory of its own, row-major
+            lib.as_strided(x, (2, 4), (4, 1)),
+            lib.as_strided(x, size=(5, 3), stride=(0, 1), storage_offset=2),
+            x.as_strided((), (), 3),
+            x.as_strided((0, 2), (1, 1)),
+        ),
+        (CUBE,),
+        dtypes=ALL,
+    ),
     Case("Tensor.contiguous", lambda lib, x: x.transpose(0, -1).contiguous() * 1, (CUBE,), also=SMALL),
     Case(
         "Tensor.size",
@@ -287,6 +299,9 @@ MISUSES = [
     Misuse("broadcast_tensors", lambda lib, x, y: lib.broadcast_tensors(x, y), (CUBE, X((3,))), says="broadcast"),
     Misuse("broadcast_shapes", lambda lib: lib.broadcast_shapes((2,), (3,)), says="broadcast"),
     Misuse("sum_to_size", lambda lib, x: x.sum_to_size(2, 4), (CUBE,)),
+    Misuse("as_strided", lambda lib, x: x.as_strided((3, 3), (9, 1)), (X((4, 5)),), says="20 elements"),
+    Misuse("as_strided", lambda lib, x: x.as_strided((3,), (1, 1)), (CUBE,)),
+    Misuse("as_strided", lambda lib, x: x.as_strided((3,), (-1,)), (CUBE,)),
     Misuse("flip", lambda lib, x: x.flip(3), (CUBE,)),
     Misuse("flip", lambda lib, x: x.flip(0, 0), (CUBE,)),
     Misuse("fliplr", lambda lib, x: x.fliplr(), (X((3,)),)),
