@@ -184,15 +184,27 @@ def new(node: Node, device: Device, *operands: Tensor) -> Tensor:
 def from_array(array: Any, device: Device | None = None, requires_grad: bool = False) -> Tensor:
     """A leaf tensor with a copy of a NumPy array."""
     where = device or devices.default()
+    return _uploaded(array, where, where.upload, requires_grad)[0]
+
+
+def send_array(array: Any, device: Device) -> tuple[Tensor, Callable[[], None]]:
+    """As `from_array`, but the copy runs beside queued work; call what comes with the tensor before it is used."""
+    made, arrive = _uploaded(array, device, device.upload_ahead)
+    return made, arrive or (lambda: None)
+
+
+def _uploaded(
+    array: Any, where: Device, upload: Callable[[Any, Buffer], Any], grad: bool = False
+) -> tuple[Tensor, Any]:
+    """A leaf with a copy of an array, and what the upload returned."""
     kind = dt.of_numpy(array.dtype)
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     buffer = where.pool.buffer(contiguous.nbytes, user_line())
-    if contiguous.nbytes:
-        where.upload(contiguous, buffer)
-    made = from_memory(buffer, contiguous.shape, kind, where, requires_grad)
+    answer = upload(contiguous, buffer) if contiguous.nbytes else None
+    made = from_memory(buffer, contiguous.shape, kind, where, grad)
     if kind.size >= 4 and not where.prompt and (known := spans.of_array(contiguous)):
         spans.remember(made.node, known)  # it may say where to read: nobody need wait for the GPU to know how far
-    return made
+    return made, answer
 
 
 def from_memory(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from flame.errors import DataError, ShapeError
-from flame.ops.create import Where, _where
+from flame.runtime import devices
+from flame.runtime.device import Device
 from flame.tensor import Tensor, from_array
 
 
@@ -24,12 +25,12 @@ def default_collate(batch: Sequence[Any]) -> Any:
     Dictionaries, tuples and lists of such are collated entry by entry; tuples become lists, as in PyTorch. Floats
     become float64, ints int64. Raises ShapeError where shapes or lengths differ.
     """
-    return to_tensors(collate(batch), None)
+    return to_tensors(collate(batch), devices.default())
 
 
 def default_convert(data: Any) -> Any:
     """One sample as it is, with arrays made tensors and tuples made lists, as in PyTorch."""
-    return to_tensors(convert(data), None)
+    return to_tensors(convert(data), devices.default())
 
 
 def collate(batch: Sequence[Any]) -> Any:
@@ -86,10 +87,9 @@ def to_host(value: Any) -> Any:
     return Host(value.numpy()) if isinstance(value, Tensor) else value
 
 
-def to_tensors(tree: Any, device: Where) -> Any:
+def to_tensors(tree: Any, device: Device) -> Any:
     """A batch with tensors where it has arrays to be made tensors."""
-    where = _where(device)
-    return walk(tree, lambda one: from_array(one.array, where) if isinstance(one, Host) else one)
+    return walk(tree, lambda one: from_array(one.array, device) if isinstance(one, Host) else one)
 
 
 def walk(tree: Any, change: Callable[[Any], Any]) -> Any:

@@ -5,20 +5,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from flame.data.collate import default_collate, default_convert, to_tensors
+from flame.data.collate import Host, default_collate, default_convert, to_tensors, walk
 from flame.data.crew import Processes, Threads, context_of
 from flame.data.dataset import IterableDataset
 from flame.data.fetch import END, Fetch
 from flame.data.sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 from flame.errors import DataError
-from flame.ops.create import Where
+from flame.ops.create import Where, _where
 from flame.ops.random import Generator
+from flame.runtime.device import Device
+from flame.tensor import Tensor, send_array
 
 
 class DataLoader:
     """Iterates a dataset in batches; options, defaults and meaning are those of torch.utils.data.DataLoader.
 
-    Batches are tensors on `device`, by default where new tensors go. With `num_workers`, processes (threads with
+    Batches are tensors on `device`, by default where new tensors go; with `pin_memory` each is copied there, through
+    pinned memory, while the one before is in use. With `num_workers`, processes (threads with
     `threads=True`) make `prefetch_factor` batches each ahead; the order of the batches does not depend on their number,
     nor do random numbers drawn in worker processes, which are seeded for each batch. `state_dict` tells the position;
     after `load_state_dict` the next iteration gives exactly the remaining batches.
@@ -141,7 +144,8 @@ class Epoch:
         seed = state["seed"] if state.get("seed") is not None else draw_seed(loader.generator)
         drawn: Any = order.state_dict() if order is not None and hasattr(order, "state_dict") else None
         self._position = loader._position = Position(state.get("position", 0), seed, drawn)
-        self._batches = batches(loader, jobs, seed, self._position.count)
+        made, device = batches(loader, jobs, seed, self._position.count), _where(loader.device)
+        self._batches = ahead(made, device) if loader.pin_memory else (to_tensors(batch, device) for batch in made)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -154,7 +158,45 @@ class Epoch:
                 self._loader._position = Position()  # what is resumed from here on is the next epoch
             raise
         self._position.count += 1
-        return to_tensors(batch, self._loader.device)
+        return batch
+
+
+def ahead(made: Iterator[Any], device: Device) -> Iterator[Any]:
+    """Each batch as tensors, whose copies to the device run while the batch before is in use."""
+    waiting: list[Any] = []
+
+    def send(one: Any) -> Any:
+        return Sent(*send_array(one.array, device)) if isinstance(one, Host) else one
+
+    try:
+        for batch in made:
+            waiting.append(walk(batch, send))
+            if len(waiting) > 1:
+                yield arrived(waiting.pop(0))
+    except Exception:
+        yield from map(arrived, waiting)  # what went wrong is in a later batch
+        raise
+    yield from map(arrived, waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A tensor on its way to a device."""
+
+    tensor: Tensor
+    arrive: Callable[[], None]
+
+
+def arrived(batch: Any) -> Any:
+    """The tensors of a batch that was sent ahead; later work waits for them."""
+
+    def take(one: Any) -> Any:
+        if not isinstance(one, Sent):
+            return one
+        one.arrive()
+        return one.tensor
+
+    return walk(batch, take)
 
 
 def batches(loader: DataLoader, jobs: Iterator[Any], seed: int, skip: int) -> Iterator[Any]:

@@ -87,6 +87,14 @@ class Device(ABC):
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         """Copy a contiguous host array into a buffer."""
 
+    def upload_ahead(self, array: np.ndarray, buffer: Buffer) -> Callable[[], None]:
+        """Copy a contiguous host array while other work runs, where the device can.
+
+        The array may be gone when this returns. The call it returns lets work that is queued later wait for the copy.
+        """
+        self.upload(array, buffer)
+        return lambda: None
+
     @abstractmethod
     def duplicate(self, address: int, buffer: Buffer) -> None:
         """Copy memory at an address of this device into a buffer, in the order of its work."""

@@ -1,7 +1,9 @@
 """A GPU: kernels as cubins launched by the driver, matrix products by cuBLASLt, one stream in order."""
 
 import ctypes
+import functools
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +43,7 @@ class CUDADevice(Device):
         self.target = replace(CUDA, cc=self.properties.cc, libraries=libraries)
         self.pool = Pool(self._allocate, self._release, self.name, self._fill)
         self.stream = cuda.Stream()
+        self._under_way: list[tuple[Buffer, Buffer, cuda.Event]] = []  # (from, to, done): memory of copies that run
 
     @property
     def index(self) -> int:
@@ -131,6 +134,25 @@ class CUDADevice(Device):
         cuda.use(self.number)
         cuda.copy_in(address, array.ctypes.data, array.nbytes, self.stream)
         self.stream.synchronize()  # the array may be gone before the copy has read it
+
+    def upload_ahead(self, array: np.ndarray, buffer: Buffer) -> Callable[[], None]:
+        cuda.use(self.number)
+        self._under_way = [copy for copy in self._under_way if not copy[2].done()]
+        staged = self._pinned.buffer(array.nbytes)
+        ctypes.memmove(staged.address, array.ctypes.data, array.nbytes)
+        self._copies.wait(self.stream.record())  # queued work may still use what the buffer's memory held before
+        cuda.copy_in(buffer.address, staged.address, array.nbytes, self._copies)
+        done = self._copies.record()
+        self._under_way.append((staged, buffer, done))
+        return lambda: self.stream.wait(done)
+
+    @functools.cached_property
+    def _pinned(self) -> Pool:
+        return Pool(cuda.allocate_host, cuda.free_host, f"pinned for {self.name}")
+
+    @functools.cached_property
+    def _copies(self) -> cuda.Stream:
+        return cuda.Stream()
 
     def duplicate(self, address: int, buffer: Buffer) -> None:
         cuda.use(self.number)

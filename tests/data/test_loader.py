@@ -102,6 +102,20 @@ def test_many_samples_in_one_job():
     assert [len(b[0]) for b in loader] == [20_000, 20_000, 10_000]
 
 
+@ways
+def test_batches_that_are_sent_ahead_are_the_same(way):
+    loader = DataLoader(Squares(7), 2, pin_memory=True, **way)
+    epoch = iter(loader)
+    assert next(epoch)["index"].tolist() == [0, 1]
+    assert loader.state_dict()["position"] == 1
+    assert numbers(epoch) == [[2, 3], [4, 5], [6]]
+    assert numbers(DataLoader(Squares(0), 2, pin_memory=True, **way)) == []
+    epoch = iter(DataLoader(Failing(8, 5, "raise"), 2, pin_memory=True, **way))
+    assert [next(epoch).tolist(), next(epoch).tolist()] == [[0, 1], [2, 3]]
+    with pytest.raises(KeyError, match="sample five"):
+        next(epoch)
+
+
 # --- random numbers ---------------------------------------------------------------------------------------------------
 def test_random_numbers_in_processes_depend_on_the_seed_alone():
     def drawn(workers: int) -> list:
