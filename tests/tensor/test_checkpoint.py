@@ -7,8 +7,10 @@ import pytest
 
 import flame
 from flame import values
+from flame.ir.graph import toposort
 from flame.runtime import devices
 from flame.utils.checkpoint import checkpoint, checkpoint_sequential
+from tests.support import oracle, run_cuda_on_numpy
 from tests.tensor.count import Products
 
 WIDTH, ROWS, SEGMENTS = 64, 4096, 5
@@ -223,3 +225,34 @@ def test_sequential():
             np.testing.assert_allclose(a, b, rtol=1e-6)
     with pytest.raises(flame.FlameError, match="7 segments of 5"):
         checkpoint_sequential(net, 7, x)
+
+
+@pytest.mark.parametrize("knobs", [{}, {"fuse": False}, {"reuse": False}], ids=str)
+def test_every_way_to_plan_it_gives_the_same(knobs):
+    x, w = (flame.tensor(np.random.default_rng(i).normal(size=(6, 6)) / 3, requires_grad=True) for i in range(2))
+
+    def run(wrap):
+        h = wrap(lambda t: (t @ w).tanh() @ t.t(), x * 2)
+        return flame.autograd.grad(wrap(lambda t: (t.softmax(-1) @ w).sum(), h), [x, w])
+
+    with flame.config(**knobs):
+        got = [g.numpy() for g in run(checkpoint)]
+    for a, b in zip(got, run(plain)):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-9)
+
+
+def test_the_kernels_for_a_gpu_compute_it_too():
+    x, w = (flame.tensor(np.random.default_rng(i).normal(size=(8, 8)).astype(np.float32)) for i in range(2))
+    x.requires_grad_(), w.requires_grad_()
+    y = checkpoint(lambda t: (t.exp() @ w).softmax(-1), x * 2)
+    roots = tuple(g.node for g in flame.autograd.grad((y * y).sum(), [x, w]))
+    leaves = {n: _value(n) for n in toposort(roots) if n.op.name == "leaf"}
+    assert any(n.op.alias for n in toposort(roots))
+    for got, want in zip(run_cuda_on_numpy(roots, leaves), oracle(roots, leaves)):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def _value(n):
+    out = np.empty(n.shape, n.dtype.numpy)
+    devices.get("cpu").download(values.get(n), out)
+    return out
