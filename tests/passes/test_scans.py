@@ -10,7 +10,7 @@ from flame.ir.node import Node, apply
 from flame.ir.op import Kind, Op
 from flame.ir.target import CPU, CUDA
 from flame.passes.scans import LONG, scans
-from tests.support import assert_close, check, oracle, run_cpu, run_cuda_on_numpy
+from tests.support import assert_close, check, compiled, oracle, run_cpu, run_cuda_on_numpy
 from tests.table import TABLE, arity, signatures
 
 SCANS = [o for o in TABLE if o.kind is Kind.SCAN]
@@ -72,3 +72,16 @@ def test_what_is_the_same_along_an_axis_is_walked_once(op: Op):
     turned = apply("permute", nd.expand(rows[0], (4, 5, 6)), order=(1, 2, 0))
     along = scans((apply("cumsum", turned, axis=1, reverse=False),), CPU)
     assert {n.shape for n in toposort(along) if n.op.kind is Kind.SCAN} == {(5, 6, 1)}
+
+
+def test_a_scan_may_be_written_over_what_it_reads():
+    x = nd.leaf(0, (6, 40), dt.float32)
+    for reverse in (False, True):
+        roots = (apply("cumsum", x * x, axis=1, reverse=reverse),)
+        given = {x: values([x])[x]}
+        for target in (CPU, CUDA):
+            assert compiled(roots, target, (x,)).plan.donated
+        check(roots, run_cpu(roots, given, (x,)), given, 100)
+        check(roots, run_cuda_on_numpy(roots, given, donatable=(x,)), given, 100)
+    turned = (apply("cumsum", apply("flip", x, axes=(1,)), axis=1, reverse=False),)
+    assert not compiled(turned, CUDA, (x,)).plan.donated
