@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flame.ir.dtype import by_name
-from flame.ir.library import MatmulSpec, SortSpec, View, order
+from flame.ir.library import MatmulSpec, SortSpec, View, order, widened
 
 Routine = Callable[..., None]
 SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
@@ -90,6 +90,29 @@ class one_thread:  # noqa: N801  reads as a statement: with one_thread():
             found[1](self.before)
 
 
+def places(rows: np.ndarray, descending: bool) -> np.ndarray:
+    """The stable order of each row; narrow keys are sorted with their positions behind them, which NumPy vectorises."""
+    keys = None if rows.shape[1] >= 1 << 32 else _keys(rows)
+    if keys is None:
+        return order(rows, 1, descending)
+    pairs = (~keys if descending else keys).astype(np.uint64) << np.uint64(32)
+    pairs |= np.arange(rows.shape[1], dtype=np.uint64)
+    pairs.sort(axis=1)
+    pairs &= np.uint64((1 << 32) - 1)
+    return pairs.view(np.int64)
+
+
+def _keys(rows: np.ndarray) -> np.ndarray | None:
+    """Unsigned 32 bits in the order of the values, nan the largest; None for 64-bit values."""
+    wide = widened(rows)
+    if wide.dtype.itemsize > 4:
+        return None
+    if wide.dtype.kind != "f":
+        return (wide.astype(np.int64) + (1 << 31)).astype(np.uint32)
+    bits = np.where(np.isnan(wide), np.float32(np.nan), wide + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+    return np.where(bits >> np.uint32(31), ~bits, bits | np.uint32(1 << 31))
+
+
 def bind_sort(spec: SortSpec, threads: int = 1) -> list[Routine]:
     """The order of rows as `run(out, a)` on addresses, one for each thread."""
     parts = min(threads, spec.rows) if spec.rows * spec.n >= SORTED_FROM else 1
@@ -104,7 +127,7 @@ def _sorted(spec: SortSpec, begin: int, end: int) -> Routine:
 
     def run(out: int, x: int) -> None:
         rows = array(x + start * dtype.itemsize, dtype, shape, whole)
-        array(out + start * positions.itemsize, positions, shape, whole)[...] = order(rows, 1, spec.descending)
+        array(out + start * positions.itemsize, positions, shape, whole)[...] = places(rows, spec.descending)
 
     return run
 

@@ -1,4 +1,4 @@
-"""Products on the CPU: parts of a shared product are the whole, whatever the strides; BLAS keeps the user's threads."""
+"""Products and orders on the CPU: the parts of a shared product are the whole; BLAS keeps the user's threads."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from flame.ir.library import MatmulSpec, View
+from flame.ir import dtype as dt
+from flame.ir.library import MatmulSpec, SortSpec, View
 from flame.runtime import lib_numpy
 
 rng = np.random.default_rng(0)
@@ -70,3 +71,22 @@ def test_it_is_numpys_blas_and_not_scipys():
     for package in ("scipy", "threadpoolctl"):
         pytest.importorskip(package)
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
+@pytest.mark.parametrize("dtype", dt.BY_NAME.values(), ids=str)
+def test_orders_are_stable_and_nan_is_the_largest(dtype, descending):
+    rng = np.random.default_rng(1)
+    for rows, n in ((1, 1), (7, 40), (3, 6000)):
+        if dtype.is_float:
+            special = [np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-7, -2.5]
+            given = rng.choice([*special, *rng.normal(size=20)], (rows, n)).astype(dtype.numpy)
+        elif dtype is dt.boolean:
+            given = rng.random((rows, n)) < 0.5
+        else:
+            info = np.iinfo(dtype.numpy)
+            given = rng.choice(np.array([info.min, info.max, 0, 1, 5], dtype.numpy), (rows, n))
+        spec, out = SortSpec(dtype.name, rows, n, descending), np.full((rows, n), -1)
+        for run in lib_numpy.bind_sort(spec, 2):
+            run(out.ctypes.data, given.ctypes.data)
+        np.testing.assert_array_equal(out, spec.numpy(given))
