@@ -67,7 +67,7 @@ HOUSE = {
     ),
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
     "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
-    "func": Room(frozenset({"autograd"})),
+    "func": Room(frozenset({"autograd", "nn"})),
     "utils": Room(frozenset({"autograd"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with

@@ -383,6 +383,36 @@ def test_autograd_functional(name, create_graph):
     same(mine, other)
 
 
+def test_a_module_called_with_other_parameters():
+    import torch.func
+
+    def run(lib, func):
+        lib.manual_seed(0)
+        net = lib.nn.Sequential(lib.nn.Linear(3, 2), lib.nn.Tanh(), lib.nn.Linear(2, 1, bias=False))
+        rng = np.random.default_rng(0)
+        params = {n: lib.tensor(rng.normal(size=tuple(p.shape)), dtype=lib.float32) for n, p in net.named_parameters()}
+        own = [p.detach() + 0 for p in net.parameters()]
+        x = lib.tensor(rng.normal(size=(4, 3)), dtype=lib.float32)
+
+        def loss(given, a):
+            return func.functional_call(net, ({}, given), (a,)).square().sum()
+
+        found = func.vmap(func.grad(loss), (None, 0))(params, x)
+        for p, q in zip(net.parameters(), own, strict=True):
+            assert bool((p == q).all()) and p.requires_grad
+        with pytest.raises(Exception, match="0.weight"):
+            func.functional_call(net, {"0.bias": own[1]}, (x,), strict=True)
+        tied = lib.nn.Sequential(net[0], lib.nn.Linear(2, 3, bias=False), net[0])
+        tied[1].weight = lib.nn.Parameter(lib.tensor(rng.normal(size=(3, 2)), dtype=lib.float32))
+        out = func.functional_call(tied, {"0.weight": params["0.weight"], "0.bias": params["0.bias"]}, x)
+        return [out.detach().numpy()] + [v.detach().numpy() for v in found.values()]
+
+    with pytest.raises(flame.FlameError, match="Linear has no nothing; its names are weight, bias"):
+        flame.func.functional_call(flame.nn.Linear(1, 1), {"nothing": flame.ones(1)}, flame.ones(1))
+    for a, b in zip(run(flame, flame.func), run(torch, torch.func), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_transformations_reach_weights_they_close_over():
     w = leaf(flame, [1.0, 2.0])
     v = leaf(torch, [1.0, 2.0])
