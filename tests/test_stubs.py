@@ -81,7 +81,10 @@ def stub() -> str:
     text = "\n".join([*properties, *methods])
     aliases = sorted({name for name in BUILTIN if re.search(rf"\b_{name}\b", text)})
     lines = "".join(f"from builtins import {name} as _{name}\n" for name in aliases)
-    return HEAD.replace("from collections.abc import *\n", lines + "from collections.abc import *\n") + text + "\n"
+    head = HEAD.replace("from collections.abc import *\n", lines + "from collections.abc import *\n")
+    modules = sorted(set(re.findall(r"-> (flame(?:\.[a-z_]+)+)\.[A-Z]", text)))  # of named tuples that methods return
+    imports = "".join(f"import {name}\n" for name in modules)
+    return head.replace("import numpy\n", imports + "import numpy\n") + text + "\n"
 
 
 def test_the_stub_is_up_to_date():
