@@ -88,8 +88,9 @@ def total_of(input: Tensor, dtype: DType | None) -> Tensor:
 @tensor_method
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The sum over dimensions; integers and truth values are summed as int64, half precisions in float32."""
-    wide = total_of(input, dtype)
-    return fold("sum", "sum", wide, dim, keepdim)
+    if dtype is dt.boolean:
+        return _truth("sum", input.bool(), dim, keepdim, False)
+    return fold("sum", "sum", total_of(input, dtype), dim, keepdim)
 
 
 @tensor_method
@@ -107,6 +108,8 @@ def without_nan(input: Tensor) -> Tensor:
 @tensor_method
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None) -> Tensor:
     """The product along one dimension, or of all; its gradients are exact where factors are 0."""
+    if dtype is dt.boolean:
+        return _truth("prod", input.bool(), dim, keepdim, True)
     return fold("prod", "prod", total_of(input, dtype), dim, keepdim)
 
 

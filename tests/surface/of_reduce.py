@@ -93,6 +93,8 @@ def holes(lib: Any, x: Any) -> Any:
 CASES = [
     *over_dims("sum", ALL),
     Case("sum", lambda lib, x: lib.sum(x, 0, dtype=lib.float64), (A,), (), ALL, label="dtype"),
+    Case("sum", lambda lib, x: lib.sum(x, 0, dtype=lib.bool), (A,), sets(X((0, 2))), ALL, False, label="truth"),
+    Case("prod", lambda lib, x: lib.prod(x, 0, dtype=lib.bool), (A,), sets(X((0, 2))), ALL, False, label="truth"),
     Case("sum", lambda lib, x: x.sum(dim=[]), (A,), label="no dim"),
     *over_dims("mean", FLOATS),
     Case("mean", lambda lib, x: lib.mean(x, dtype=lib.float64), (A,), (), ALL, label="dtype"),
