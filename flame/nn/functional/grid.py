@@ -174,4 +174,4 @@ def _read(x: Tensor, size: Sequence[int], near: Sequence[Near]) -> Tensor:
     index = flat.reshape(batch, 1, prod(places) * taps).expand(batch, channels, prod(places) * taps)
     found = new(apply("gather", x.node, index.node, axis=2), x.device, x).reshape(batch, channels, *places, taps)
     weight, inside = (t.reshape(batch, 1, *places, taps) for t in (weight, inside))
-    return where(inside, found * weight, 0).sum(-1)
+    return where(inside, found * where(inside, weight, 0), 0).sum(-1)  # a weight far outside is no number
