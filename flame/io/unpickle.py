@@ -14,7 +14,7 @@ from typing import Any
 
 from flame.errors import CheckpointError
 
-MOST_STEPS = 1 << 23  # instructions of one pickle: each may make a Python object, which is larger than the instruction
+MOST_STEPS = 1 << 22  # instructions of one pickle: each may make a Python object, which is larger than the instruction
 MOST_DIGITS = 255  # bytes of an integer
 KEYS = (str, int, float, bool, type(None), bytes)
 NAMES = {ord(op.code): op.name for op in pickletools.opcodes}

@@ -125,6 +125,19 @@ def test_a_loaded_module_never_computes_its_starting_values(tmp_path):
     assert len(values._ready) == before
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_loading_needs_no_second_copy_of_the_model(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("flame.io.weights.AT_ONCE", 1 << 20)
+    model = flame.nn.Sequential(*[flame.nn.Linear(512, 512, bias=False) for _ in range(16)])
+    flame.realize(*model.parameters())  # 16 MB
+    save_file({k: v.to(getattr(flame, kind)) for k, v in model.state_dict().items()}, tmp_path / "a.safetensors")
+    pool = model[0].weight.device.pool
+    pool.trim()
+    reserved = pool.stats().reserved
+    load_model(model, tmp_path / "a.safetensors")
+    assert pool.stats().reserved - reserved <= 3 << 20
+
+
 def test_a_shared_weight_is_written_once_and_not_missed(tmp_path):
     one, two = Tied(), Tied()
     save_model(one, tmp_path / "a.safetensors")

@@ -494,7 +494,8 @@ def test_a_model_goes_to_pytorch_and_back_with_its_metadata(tmp_path):
 
 
 @pytest.mark.parity
-def test_a_run_moves_to_flame_and_back(tmp_path):
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_a_run_moves_to_flame_and_back(kind, tmp_path):
     """PyTorch trains and saves; FLAME loads, trains on and saves; PyTorch loads and trains on: as if it alone had."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
@@ -510,17 +511,26 @@ def test_a_run_moves_to_flame_and_back(tmp_path):
     theirs_too = torch.optim.AdamW(theirs.parameters(), lr=0.01)
     train(torch, theirs, theirs_too)
     torch.save({"model": theirs.state_dict(), "optimizer": theirs_too.state_dict()}, tmp_path / "a.pt")
+    weights = pytest.importorskip("safetensors.torch")
+    weights.save_model(theirs, tmp_path / "a.safetensors")
     ours = flame.nn.Linear(3, 2)
     ours_too = flame.optim.AdamW(ours.parameters(), lr=1.0)
     found = flame.load(tmp_path / "a.pt")
-    ours.load_state_dict(found["model"])
+    if kind == "pt":
+        ours.load_state_dict(found["model"])
+    else:
+        load_model(ours, tmp_path / "a.safetensors")
     ours_too.load_state_dict(found["optimizer"])
     train(flame, ours, ours_too)
     flame.save({"model": ours.state_dict(), "optimizer": ours_too.state_dict()}, tmp_path / "b.pt")
     back = torch.load(tmp_path / "b.pt", weights_only=True)
     again = torch.nn.Linear(3, 2)
     again_too = torch.optim.AdamW(again.parameters())
-    again.load_state_dict(back["model"])
+    if kind == "pt":
+        again.load_state_dict(back["model"])
+    else:
+        save_model(ours, tmp_path / "b.safetensors")
+        weights.load_model(again, tmp_path / "b.safetensors")
     again_too.load_state_dict(back["optimizer"])
     train(torch, again, again_too)
     train(torch, theirs, theirs_too, steps=6)
