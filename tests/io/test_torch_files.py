@@ -346,6 +346,7 @@ ZIPS = {
     "big-endian": (archive(program(tensor()), {"0": SIX}, byteorder=b"big"), "byte order"),
     "a huge size": (in_directory("archive/data/0", 20, struct.pack("<2I", 1 << 31, 1 << 31)), "cut short"),
     "an entry in an entry": (in_directory("archive/data/0", 42, struct.pack("<I", 0)), "another name|overlaps"),
+    "an entry over the next": (in_directory("archive/data.pkl", 20, struct.pack("<2I", 400, 400)), "overlaps"),
     "an entry outside": (in_directory("archive/data/0", 42, struct.pack("<I", 1 << 30)), "damaged|outside"),
     "another checksum": (in_directory("archive/data/0", 16, b"abcd"), "checksum"),
     "other bytes": (patched(GOOD, GOOD.index(SIX), b"1"), "checksum"),
