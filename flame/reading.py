@@ -133,7 +133,7 @@ class Readable:
         notes += [f"dtype={kind!r}"] * (kind not in plain)
         if self.requires_grad:
             known = self.is_leaf or self._spent  # a graph that backward() went through has no function to name
-            notes.append("requires_grad=True" if known else f"grad_fn=<{self.node.op.name}>")
+            notes.append("requires_grad=True" if known else f"grad_fn={self.grad_fn!r}")
         return printing.describe(self._printed(), shape, notes)
 
     def _printed(self) -> np.ndarray:

@@ -5,8 +5,8 @@ graph is kept when it is first computed.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TypeVar
@@ -149,6 +149,16 @@ def watch(index: Node, size: int, what: Watch) -> None:
     if site not in _watched:
         _watched[site] = ref(index, lambda _, watched=_watched: watched.pop(site, None)), []
     _watched[site][1].append(what)
+
+
+def follow(old: Node, new: Node, lifted: Mapping[Node, Node]) -> None:
+    """The positions that one example reads at are watched for the whole batch, whose nodes are the `lifted` ones."""
+    site, place = _site(old), _site(new)
+    if site is None or place is None or site not in _watched:
+        return
+    index = next(s for s in new.src if id(s) == place[0])
+    for each in _watched[site][1]:
+        watch(index, place[1], replace(each, index=ref(lifted.get(each.positions, each.positions))))
 
 
 def _due(order: list[Node]) -> dict[Site, list[Watch]]:

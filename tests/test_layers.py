@@ -65,7 +65,7 @@ HOUSE = {
     "tensor": Room(
         GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "reading", "recording"}, ARRAYS
     ),
-    "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching"}),
+    "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching", "values"}),
     "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
     "func": Room(frozenset({"autograd", "nn"})),
     "utils": Room(frozenset({"autograd"})),

@@ -3,7 +3,7 @@
 What a batch means to an operator is the `batch` rule of its entry, or follows from its kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from flame.errors import GradError
 from flame.ir.graph import toposort
@@ -11,11 +11,16 @@ from flame.ir.node import Node, apply, expand
 from flame.ir.op import Kind
 from flame.ir.origins import origins
 
+Follow = Callable[[Node, Node, Mapping[Node, Node]], None]
 
-def batched(roots: tuple[Node, ...], known: Mapping[Node, Node], n: int) -> tuple[Node, ...]:
+
+def batched(
+    roots: tuple[Node, ...], known: Mapping[Node, Node], n: int, follow: Follow | None = None
+) -> tuple[Node, ...]:
     """Each root with an axis of `n` examples in front; `known` gives the nodes of one example that have theirs.
 
-    What is the same for every example is computed once, and repeated at the end.
+    What is the same for every example is computed once, and repeated at the end. `follow` is told of each node, what it
+    became, and what all have become so far.
     """
     lifted: dict[Node, Node] = dict(known)
     for node in toposort(roots, known):
@@ -25,6 +30,8 @@ def batched(roots: tuple[Node, ...], known: Mapping[Node, Node], n: int) -> tupl
         made = lifted[node] = lift(node, n, src)
         if node in origins:
             origins.setdefault(made, origins[node])
+        if follow is not None:
+            follow(node, made, lifted)
     return tuple(lifted[r] if r in lifted else expand(r, (n, *r.shape)) for r in roots)
 
 

@@ -179,6 +179,15 @@ def test_a_custom_function_works_but_has_no_gradient_from_outside():
     np.testing.assert_allclose(x.grad.numpy(), np.cos(x.detach().numpy()), rtol=1e-5)
 
 
+def test_positions_out_of_range_are_found_in_every_example():
+    (x,) = arrays((MANY, 4))
+    good, bad = (flame.tensor([[0, 1], [2, 3], [3, last]]) for last in (0, 9))
+    for f in (lambda v, i: v.gather(0, i), lambda v, i: v[i], lambda v, i: flame.vmap(lambda k: v[k])(i)):
+        assert flame.vmap(f)(x, good + 0).shape == (MANY, 2)
+        with pytest.raises(FlameError, match="9"):
+            flame.vmap(f)(x, bad + 0).numpy()
+
+
 def test_a_shape_error_inside_is_that_of_one_example():
     with pytest.raises(ShapeError, match=r"\(4,\)"):
         flame.vmap(lambda a: a.reshape(5))(arrays((MANY, 4))[0])
