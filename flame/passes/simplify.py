@@ -3,6 +3,7 @@
 """Algebra that holds for tensors and for index arithmetic alike; every value stays the same to the bit."""
 
 from functools import lru_cache
+from hashlib import blake2b
 from math import prod
 from typing import Any
 
@@ -100,10 +101,14 @@ def mod_sum(node: Node, x: Node, y: Node, d: Node) -> Node | None:
     return None
 
 
+LONG = 256  # characters; what reads a value twice, over and over, would be spelled with millions
+
+
 @lru_cache(1 << 14)
 def spelled(n: Node) -> str:
-    """A short expression as text: an order that is the same in every process."""
-    return f"{n.op.name}({','.join([*map(spelled, n.src), *(str(v) for _, v in n.attrs)])})"
+    """An expression as text, a digest of it where it is long: an order that is the same in every process."""
+    text = f"{n.op.name}({','.join([*map(spelled, n.src), *(str(v) for _, v in n.attrs)])})"
+    return text if len(text) < LONG else f"{n.op.name} {blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def in_order(node: Node, x: Node, y: Node) -> Node | None:

@@ -1,5 +1,7 @@
 """Scatters of many values: sorted once, then each place folds the values that stand side by side."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,13 @@ def test_kernels_compile_for_a_gpu():
     for width in (1, 8):
         root, _ = graph("scatter_add", (200, width), 0, 50, dt.bfloat16, shared=True)
         assert offline(compiled((root,), CUDA))
+
+
+def test_a_long_binary_search_is_planned_in_no_time():
+    """Each step reads the one before twice: nothing may walk it as a tree."""
+    index = nd.leaf(0, (1 << 24,), dt.int64)
+    root = apply("scatter_add", index, nd.expand(nd.const(1), index.shape), axis=0, size=1 << 20)
+    start = time.perf_counter()
+    for target in (CPU, CUDA):
+        compiled((nd.reshape(root, (1 << 10, 1 << 10)),), target)
+    assert time.perf_counter() - start < 20
