@@ -27,6 +27,7 @@ class Readable:
         requires_grad: bool
         is_leaf: bool
         _spent: str
+        grad_fn: Any  # flame.autograd installs it
 
         def realize(self) -> Self: ...
 
