@@ -122,7 +122,7 @@ class ModuleDict(Module):
 
     def update(self, modules: "Mapping[str, Module] | Iterable[tuple[str, Module]]") -> None:
         """Add modules under their names."""
-        for name, module in modules.items() if isinstance(modules, Mapping) else modules:
+        for name, module in dict(modules).items():
             self.register_module(name, module)
 
     def __getitem__(self, name: str) -> Any:
@@ -173,7 +173,7 @@ class ParameterDict(Module):
 
     def update(self, parameters: "Mapping[str, Any] | Iterable[tuple[str, Any]]") -> None:
         """Add parameters under their names."""
-        for name, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
+        for name, value in dict(parameters).items():
             self[name] = value
 
     def __setitem__(self, name: str, value: Any) -> None:

@@ -111,7 +111,7 @@ class _Forward(_Conv):
         if self.padding == "same":
             spans = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
             return tuple(x for s in reversed(spans) for x in (s // 2, s - s // 2))
-        return tuple(x for p in reversed(self.padding) for x in (p, p))
+        return tuple(x for p in reversed(each(self.padding, self.n)) for x in (p, p))
 
 
 class Conv1d(_Forward):

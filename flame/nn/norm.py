@@ -242,9 +242,8 @@ class _InstanceNorm(_Statistics):
         single = input.ndim == self.ranks[0]
         by_instance = self.training or not self.track_running_stats
         given = input.unsqueeze(0) if single else input
-        out = F.instance_norm(
-            given, self.running_mean, self.running_var, self.weight, self.bias, by_instance, self.momentum, self.eps
-        )
+        mean, var, momentum = self.running_mean, self.running_var, self.momentum or 0.0
+        out = F.instance_norm(given, mean, var, self.weight, self.bias, by_instance, momentum, self.eps)
         return out.squeeze(0) if single else out
 
 

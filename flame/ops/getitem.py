@@ -70,8 +70,8 @@ class Region:
         ends = (lo + (n - 1) * by + 1 for lo, n, by in zip(low, counts, step, strict=True))
         high = tuple(n - end for n, end in zip(x.shape, ends, strict=True))
         inside = nd.expand(nd.const(True), counts)
-        placed = [apply("pad", v, low=low, high=high, step=step, fill=0) for v in (inside, value.node)]
-        return new(nd.where(*placed, x.node), x.device, x, value)
+        here, placed = (apply("pad", v, low=low, high=high, step=step, fill=0) for v in (inside, value.node))
+        return new(nd.where(here, placed, x.node), x.device, x, value)
 
 
 def _sliced(x: Tensor, d: int, start: int, stop: int, step: int) -> Tensor:

@@ -101,7 +101,7 @@ def np_gelu_tanh(x):
         (nn.GELU(), lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2)))),
         (nn.GELU("tanh"), np_gelu_tanh),
     ],
-    ids=repr,
+    ids=lambda v: getattr(v, "__name__", repr(v)),
 )
 def test_activations(layer, expected):
     x = np.concatenate([3 * array(50), [0.0, -0.0, 20.0, -20.0]]).astype(np.float32)
