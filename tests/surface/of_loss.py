@@ -269,6 +269,7 @@ CASES = [
     *many("triplet_margin_loss", (*VECTORS, X((4, 5))), "p 3", margin=5.0, p=3, dtypes=SINGLE),
     *many("triplet_margin_loss", (*VECTORS, X((4, 5))), "p inf", margin=5.0, p=float("inf"), dtypes=SINGLE),
     *many("triplet_margin_with_distance_loss", (*VECTORS, X((4, 5))), margin=5.0, swap=True),
+    # the difference of two sums of squares, which PyTorch rounds to half precision before
     *many(
         "triplet_margin_with_distance_loss",
         (*VECTORS, X((4, 5))),
@@ -276,6 +277,7 @@ CASES = [
         lambda lib, a, p, n, of, **k: functional(lib).triplet_margin_with_distance_loss(
             a, p, n, distance_function=lambda x, y: ((x - y) ** 2).sum(-1), margin=9.0, **k
         ),
+        loose=4,
     ),
     *(
         Case(
