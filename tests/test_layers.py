@@ -68,7 +68,7 @@ HOUSE = {
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching", "values"}),
     "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
     "func": Room(frozenset({"autograd", "nn"})),
-    "utils": Room(frozenset({"autograd"})),
+    "utils": Room(frozenset({"autograd", "data"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with
     "special": Room(GROUND | DOOR | {"ops"}),

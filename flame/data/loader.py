@@ -21,10 +21,11 @@ class DataLoader:
     """Iterates a dataset in batches; options, defaults and meaning are those of torch.utils.data.DataLoader.
 
     Batches are tensors on `device`, by default where new tensors go; with `pin_memory` each is copied there, through
-    pinned memory, while the one before is in use. With `num_workers`, processes (threads with
-    `threads=True`) make `prefetch_factor` batches each ahead; the order of the batches does not depend on their number,
-    nor do random numbers drawn in worker processes, which are seeded for each batch. `state_dict` tells the position;
-    after `load_state_dict` the next iteration gives exactly the remaining batches.
+    pinned memory, while the one before is in use. With `num_workers`, processes (threads with `threads=True`) make
+    `prefetch_factor` batches each ahead; the order of the batches does not depend on their number, nor do random
+    numbers drawn in worker processes, which are seeded for each batch. `state_dict` tells the position; after
+    `load_state_dict` the next iteration gives exactly the remaining batches. `in_order` and `pin_memory_device` are
+    PyTorch's: batches always come in order, and to `device`.
 
     >>> rows = flame.data.TensorDataset(flame.arange(5))
     >>> [batch[0].tolist() for batch in flame.data.DataLoader(rows, batch_size=2)]
@@ -49,6 +50,8 @@ class DataLoader:
         *,
         prefetch_factor: int | None = None,
         persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
         device: Where = None,
         threads: bool = False,
     ) -> None:

@@ -83,8 +83,8 @@ class safe_open:  # noqa: N801  the name in safetensors
     """
 
     def __init__(self, filename: FilePath, framework: str = "flame", device: Where = None) -> None:
-        if framework != "flame":
-            raise CheckpointError(f"safe_open: framework {framework!r}; this one makes tensors of FLAME")
+        if framework not in ("flame", "pt"):  # "pt" is what a program says that comes from PyTorch
+            raise CheckpointError(f"safe_open: framework is {framework!r}, but this one makes tensors of FLAME")
         self._device = device
         self._tensors, self._metadata = open_weights(filename)
 

@@ -1,5 +1,5 @@
 """torch.utils' names."""
 
-from flame.utils import checkpoint
+from flame.utils import checkpoint, data
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "data"]

@@ -162,3 +162,10 @@ def test_the_loaders_of_both_give_the_same_batches():
         b = theirs.DataLoader(theirs.TensorDataset(torch.tensor(x)), **options)
         assert len(a) == len(b)
         assert [plain(batch) for batch in a] == [plain(batch) for batch in b]
+
+
+def test_the_names_of_pytorchs_place():
+    from flame.utils import data
+    from flame.utils.data import DataLoader
+
+    assert DataLoader is flame.data.DataLoader and data.Subset is Subset
