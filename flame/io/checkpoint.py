@@ -14,7 +14,7 @@ from flame.io.plain import Maker, convert, stored_in
 from flame.io.reading import parse, state_of
 from flame.io.stored import read
 from flame.io.torchsave import save
-from flame.io.weights import FilePath, fill
+from flame.io.weights import FilePath, check_fit, fill
 from flame.nn.module import Module
 from flame.ops import random as streams
 from flame.ops.create import Where
@@ -81,7 +81,8 @@ def load_checkpoint(
 
     Parts are named as they were saved; what the file holds beside them is left alone. The parameters of a module are
     read straight into it. Other tensors go to `map_location`, or where the first module is. Raises CheckpointError for
-    a damaged file and for one without a part that is asked for, before anything has changed.
+    a damaged file and for one without a part that is asked for, and StateError where a module or the first of the other
+    parts does not fit, before anything has changed.
     """
     goal = latest_checkpoint(path) if Path(path).is_dir() else Path(path)
     if goal is None:
@@ -95,17 +96,19 @@ def load_checkpoint(
     if missing:
         held = ", ".join(key for key in found if key not in OWN)
         raise CheckpointError(f"{name} holds no {missing[0]!r}; it holds {held}, and rng=False leaves random numbers")
-    models = [part for part in wanted.values() if isinstance(part, Module)]
-    device = map_location or next((p.device for model in models for p in model.state_dict().values()), None)
+    models = {key: part for key, part in wanted.items() if isinstance(part, Module)}
+    states = {key: state_of(found[key], f"{name}: {key!r}") for key in models}
+    for key, model in models.items():
+        check_fit(model, states[key], strict)
+    device = map_location or next((p.device for m in models.values() for p in m.state_dict().values()), None)
 
     def made(value: Any) -> Any:
         return convert(value, Maker(stored_in(value, name), device), name)
 
-    for key in sorted(wanted, key=lambda key: not isinstance(wanted[key], Module)):
-        if isinstance(wanted[key], Module):
-            fill(wanted[key], state_of(found[key], f"{name}: {key!r}"), strict)
-        else:
-            _restore(key, wanted[key], made(found[key]))
+    for key in (key for key in wanted if key not in models):
+        _restore(key, wanted[key], made(found[key]))
+    for key, model in models.items():
+        fill(model, states[key], strict)
     if rng:
         _set_random(made(found["random"]))
     return Checkpoint(found["step"], made(found["extra"]), goal)

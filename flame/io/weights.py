@@ -232,6 +232,23 @@ def save_model(model: Module, filename: FilePath, metadata: Mapping[str, str] | 
 
 def fill(model: Module, given: Mapping[str, Stored], strict: bool = True) -> tuple[list[str], list[str]]:
     """Give a module the values of tensors in a file, one after the other; raises StateError where they do not fit."""
+    answer = check_fit(model, given, strict)
+    own = model.state_dict(keep_vars=True)
+    pairs: list[tuple[Tensor, Tensor]] = []
+    size = 0
+    for key in given:
+        if key in own:
+            pairs.append((own[key], given[key].tensor(own[key].dtype, own[key].device)))
+            size += pairs[-1][1].numel() * own[key].dtype.size
+        if size >= AT_ONCE:
+            assign(pairs)
+            pairs, size = [], 0
+    assign(pairs)
+    return answer
+
+
+def check_fit(model: Module, given: Mapping[str, Stored], strict: bool) -> tuple[list[str], list[str]]:
+    """The keys (missing, unexpected); raises StateError where those or the shapes do not fit the module."""
     own = model.state_dict(keep_vars=True)
     loaded = {id(own[key]) for key in given if key in own}
     missing = [key for key in own if key not in given and id(own[key]) not in loaded]
@@ -244,14 +261,4 @@ def fill(model: Module, given: Mapping[str, Stored], strict: bool = True) -> tup
     ]
     if problems:
         raise StateError(f"{type(model).__name__}: the file does not fit:\n    " + "\n    ".join(problems))
-    pairs: list[tuple[Tensor, Tensor]] = []
-    size = 0
-    for key in given:
-        if key in own:
-            pairs.append((own[key], given[key].tensor(own[key].dtype, own[key].device)))
-            size += pairs[-1][1].numel() * own[key].dtype.size
-        if size >= AT_ONCE:
-            assign(pairs)
-            pairs, size = [], 0
-    assign(pairs)
     return missing, unexpected

@@ -85,11 +85,19 @@ def test_a_part_of_a_state_is_enough(tmp_path):
 def test_what_does_not_fit_changes_nothing(tmp_path):
     model, optimizer = small()
     save_checkpoint(tmp_path / "a.pt", model=model, optimizer=optimizer)
+    step(model, optimizer)
+    save_checkpoint(tmp_path / "trained.pt", model=model, optimizer=optimizer)
     other = flame.nn.Linear(3, 2)
     before = other.weight.tolist(), random.getstate()
     with pytest.raises(StateError, match="misshapen: weight"):
         load_checkpoint(tmp_path / "a.pt", model=other)
     assert (other.weight.tolist(), random.getstate()) == before
+    three = flame.nn.Linear(2, 3), flame.nn.Linear(2, 2)
+    before = three[1].weight.tolist()
+    with pytest.raises(StateError, match=r"exp_avg has shape|exp_avg_sq has shape"):
+        fits_not = flame.optim.Adam(three[0].parameters())
+        load_checkpoint(tmp_path / "trained.pt", model=three[1], optimizer=fits_not)
+    assert three[1].weight.tolist() == before
     (tmp_path / "nothing").mkdir()
     flame.save({"model": model.state_dict()}, tmp_path / "b.pt")
     with pytest.raises(CheckpointError, match="no checkpoint"):
