@@ -1,7 +1,12 @@
-"""The programs under examples/ run and reach what they promise."""
+"""The programs under examples/ run and reach what they promise; interrupted ones go on to the bit."""
 
 import importlib.util
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+import flame
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 
@@ -21,6 +26,55 @@ def test_a_perceptron_learns_a_sine(capsys):
 def test_a_loop_of_ones_own_tells_spirals_apart(capsys):
     assert example("custom_loop").main(steps=120) > 0.95
     assert "right:" in capsys.readouterr().out
+
+
+def test_an_image_classifier_learns():
+    options = ["--epochs", "2", "--images", "640", "--batch", "32", "--width", "8", "--lr", "0.02"]
+    losses, right = example("image_classifier").main(options)
+    assert losses[-1] < 0.8 * losses[0] and right > 0.4
+
+
+GPT = ["--steps", "12", "--every", "4", "--batch", "8", "--length", "16", "--width", "16", "--heads", "2"]
+GPT += ["--layers", "1", "--lr", "0.01", "--sample", "8"]
+
+
+def test_a_gpt_learns_and_goes_on_to_the_bit_where_it_was_interrupted(tmp_path):
+    module = example("gpt")
+    losses, written = module.main(GPT)
+    assert losses[-1] < losses[0] - 0.3 and len(written) == 8
+
+    save, saved = module.save_checkpoint, []
+
+    def interrupted(*args, **options):
+        saved.append(save(*args, **options))
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    module.save_checkpoint = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        module.main([*GPT, "--checkpoint", str(tmp_path)])
+    flame.manual_seed(99)
+    again = example("gpt").main([*GPT, "--checkpoint", str(tmp_path)])
+    assert again == (losses, written)
+
+
+def test_a_vae_learns_and_draws():
+    losses, pictures = example("vae").main(["--epochs", "4", "--width", "32", "--latent", "2"])
+    assert losses[-1] < losses[0] - 3 and pictures.shape == (6, 8, 8)
+
+
+def test_diffusion_learns_and_draws():
+    options = ["--epochs", "2", "--images", "256", "--batch", "32", "--width", "4", "--times", "4", "--lr", "0.01"]
+    losses, pictures = example("ddpm").main(options)
+    assert losses[-1] < losses[0] and np.isfinite(pictures).all()
+
+
+def test_lora_learns_beside_frozen_weights_and_merges(tmp_path):
+    files = ["--base", str(tmp_path / "base.safetensors"), "--adapter", str(tmp_path / "adapter.safetensors")]
+    losses, before, after, farthest = example("lora_finetune").main(
+        [*files, "--epochs", "4", "--width", "32", "--rank", "4", "--lr", "0.01"]
+    )
+    assert losses[-1] < losses[0] and after > before + 0.2 and farthest < 1e-4
 
 
 def test_every_example_is_tested():
