@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +28,7 @@ class Processes:
         self, fetch: Fetch, count: int, init: Callable[[int], Any] | None, context: BaseContext, timeout: float
     ) -> None:
         try:
-            pickle.dumps((fetch, init))
+            parcel = transfer.Parcel((fetch, init))  # before any process starts, and once for all
         except Exception as problem:
             raise DataError(
                 f"DataLoader: worker processes receive the dataset and functions by pickle, which fails: {problem}; "
@@ -39,21 +38,26 @@ class Processes:
         self.processes: list[Any] = []
         self.pipes: list[Any] = []  # of multiprocessing.connection.Connection
         try:
-            for id in range(count):
-                ours, theirs = context.Pipe()
-                held = [*self.pipes, ours] if context.get_start_method() == "fork" else []
-                process = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
-                    target=run, args=(theirs, id, count, held), daemon=True, name=f"flame.data worker {id}"
-                )
-                self.pipes.append(ours)
-                process.start()
-                theirs.close()
-                self.processes.append(process)
-            for id, pipe in enumerate(self.pipes):
-                self._talk(id, "starting", lambda pipe=pipe: transfer.send(pipe, (fetch, init)))
+            with parcel:
+                self._start(count, context)
+                for id, pipe in enumerate(self.pipes):
+                    self._talk(id, "starting", lambda pipe=pipe: parcel.send(pipe))
         except BaseException:
             self.close()
             raise
+
+    def _start(self, count: int, context: BaseContext) -> None:
+        """Start the processes, each with a pipe of its own."""
+        for id in range(count):
+            ours, theirs = context.Pipe()
+            held = [*self.pipes, ours] if context.get_start_method() == "fork" else []
+            process = context.Process(  # pyright: ignore[reportAttributeAccessIssue]
+                target=run, args=(theirs, id, count, held), daemon=True, name=f"flame.data worker {id}"
+            )
+            self.pipes.append(ours)
+            process.start()
+            theirs.close()
+            self.processes.append(process)
 
     def batches(self, jobs: Iterable[Any], seed: int, skip: int, ahead: int) -> Iterator[Any]:
         """The batches of an epoch but for the first `skip`; `jobs` are the samples of each, without end if iterated."""

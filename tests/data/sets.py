@@ -52,6 +52,22 @@ class Failing(Squares):
         raise KeyError("sample five is bad")
 
 
+class Writing(Dataset):
+    """Sample i is (what row i held, what it holds now that this worker wrote to it)."""
+
+    def __init__(self, rows: np.ndarray):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int):
+        before = float(self.rows[index].max())
+        self.rows[:, 0] = 0
+        self.rows[index, 0] = 1
+        return np.array([before, self.rows[index, 0]])
+
+
 class OddError(Exception):
     """An exception that does not survive pickling."""
 

@@ -14,7 +14,7 @@ import pytest
 import flame
 from flame.data import DataLoader, TensorDataset
 from flame.errors import DataError, ShapeError, WorkerError
-from tests.data.sets import Count, Failing, Noisy, Squares, Told, bfloats, pairs
+from tests.data.sets import Count, Failing, Noisy, Squares, Told, Writing, bfloats, pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = [
@@ -95,6 +95,15 @@ def test_iterable_datasets(way):
     assert sum(len(b) for b in DataLoader(Count(11), 4, drop_last=True, **way)) <= 8
     with pytest.raises(TypeError):
         len(DataLoader(Count(11), 2, **way))
+
+
+def test_workers_share_the_memory_of_a_dataset(tmp_path):
+    """Two workers have one copy of 64 MB, and what one writes the other does not see."""
+    dataset = Writing(np.zeros((16, 1 << 20), np.float32))
+    loader = DataLoader(dataset, None, num_workers=2, persistent_workers=True, prefetch_factor=1)
+    assert [batch.tolist() for batch in loader] == [[0.0, 1.0]] * 16
+    maps = [line.split() for pid in children() for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    assert len({inode for *_, inode, name, _ in (m for m in maps if len(m) == 7) if "flame.data" in name}) == 1
 
 
 def test_many_samples_in_one_job():
