@@ -1,6 +1,7 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import autograd, data, func, io, kernel, nn, ops, optim, random, special, utils
+from flame import amp, autograd, data, func, io, kernel, nn, ops, optim, random, special, utils
+from flame.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from flame.autograd.checkpoint import checkpoint
 from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jvp, value_and_grad, vjp
 from flame.autograd.vmap import vmap
@@ -71,5 +72,6 @@ from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_gra
 from flame.tensor import Tensor, assign, realize, scalar
 
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
+amp._cover(globals())
 
 __version__ = "0.1.0"

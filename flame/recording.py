@@ -25,20 +25,14 @@ def is_grad_enabled() -> bool:
     return state.recording
 
 
-class Recording:
-    """Inside, results require gradients (or not): what the named modes are made of."""
-
-    def __init__(self, mode: bool):
-        self.mode = mode
-        self.before: list[bool] = []
+class Mode:
+    """Something that holds inside a `with` block, or inside a decorated function; subclasses enter and leave it."""
 
     def __enter__(self) -> Self:
-        self.before.append(state.recording)
-        state.recording = self.mode
-        return self
+        raise NotImplementedError
 
     def __exit__(self, *_: object) -> None:
-        state.recording = self.before.pop()
+        raise NotImplementedError
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isgeneratorfunction(function):
@@ -71,6 +65,22 @@ class Recording:
                     step, given = made.throw, problem
 
         return inside
+
+
+class Recording(Mode):
+    """Inside, results require gradients (or not): what the named modes are made of."""
+
+    def __init__(self, mode: bool):
+        self.mode = mode
+        self.before: list[bool] = []
+
+    def __enter__(self) -> Self:
+        self.before.append(state.recording)
+        state.recording = self.mode
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        state.recording = self.before.pop()
 
 
 class _Named(Recording):

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 import flame
+import flame.amp
 import flame.data
 import flame.io
 import flame.nn
@@ -16,7 +17,7 @@ import flame.nn.functional
 import flame.optim
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim, flame.io, flame.data]
+ROOMS = [flame, flame.nn, flame.nn.functional, flame.optim, flame.amp, flame.io, flame.data]
 
 
 def public(room: ModuleType) -> list[tuple[str, object]]:

@@ -76,7 +76,7 @@ HOUSE = {
     "nn": Room(GROUND | DOOR | {"ops", "autograd", "random"}, ARRAYS),
     "optim": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, ARRAYS),
     "jit": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS),
-    "amp": Room(GROUND | DOOR | {"ops", "autograd"}),
+    "amp": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, frozenset({"numpy"})),
     "io": Room(GROUND | DOOR | {"ops", "nn"}, ARRAYS),
     "data": Room(GROUND | DOOR | {"ops", "runtime"}, ARRAYS),
     "distributed": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS | CUDA),

@@ -5,7 +5,6 @@ from flame.ir import dtype as dt
 from flame.ops.diagonal import diagonal
 from flame.ops.elementwise import to_dtype
 from flame.ops.method import method
-from flame.ops.product import matmul
 from flame.ops.shape import reshape, transpose, unsqueeze
 from flame.tensor import Tensor
 
@@ -34,13 +33,13 @@ def cov(
     given = [to_dtype(w, rows.dtype) for w in (fweights, aweights) if w is not None]
     if not given:
         centred = rows - rows.mean(1, True) if n else rows
-        out = matmul(centred, transpose(centred, 0, 1)) / float(max(0, n - correction))
+        out = (centred @ transpose(centred, 0, 1)) / float(max(0, n - correction))
     else:
         weights = given[0] * given[1] if len(given) > 1 else given[0]
         total = weights.sum()
-        centred = rows - unsqueeze(matmul(rows, weights) / total, 1)
+        centred = rows - unsqueeze((rows @ weights) / total, 1)
         lost = (weights * given[-1]).sum() / total if aweights is not None else 1.0
-        out = matmul(centred * weights, transpose(centred, 0, 1)) / (total - lost * correction).clamp(min=0)
+        out = ((centred * weights) @ transpose(centred, 0, 1)) / (total - lost * correction).clamp(min=0)
     return reshape(out, ()) if input.ndim < 2 else out
 
 

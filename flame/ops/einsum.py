@@ -11,8 +11,8 @@ from string import ascii_letters
 from typing import Any
 
 from flame.errors import DTypeError, ShapeError
+from flame.ops import product  # noqa: F401  installs @
 from flame.ops.diagonal import diagonal
-from flame.ops.product import matmul
 from flame.ops.shape import expand, permute, reshape
 from flame.tensor import Tensor, new, same_device
 
@@ -160,8 +160,9 @@ def _pair(first: Term, second: Term, needed: set[Any]) -> Term:
     elif not rows and not columns:
         out = (reshape(a, (lead, k)) * reshape(b, (lead, k))).sum(1, dtype=a.dtype)
     else:
-        out = matmul(reshape(a, (lead, m, k)) if batch else reshape(a, (m, k)),
-                     reshape(b, (lead, k, n)) if batch else reshape(b, (k, n)))  # fmt: skip
+        a = reshape(a, (lead, m, k)) if batch else reshape(a, (m, k))
+        b = reshape(b, (lead, k, n)) if batch else reshape(b, (k, n))
+        out = a @ b
     labels = (*batch, *rows, *columns)
     return reshape(out, [size[x] for x in labels]), labels
 

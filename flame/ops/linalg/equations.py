@@ -112,8 +112,8 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     base, count, out = inv(A) if n < 0 else A, abs(n), None
     while count:
         if count % 2:
-            out = base if out is None else matmul(out, base)
-        base, count = matmul(base, base) if count > 1 else base, count // 2
+            out = base if out is None else out @ base
+        base, count = base @ base if count > 1 else base, count // 2
     return A * 0 + eye(A.shape[-1], dtype=A.dtype, device=A.device) if out is None else out
 
 
