@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Self
 from flame.errors import DTypeError, FlameError, StateError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
-from flame.nn.hooks import Hook, Hooks, RemovableHandle
+from flame.nn.hooks import Hooked
 from flame.nn.parameter import Parameter
 from flame.ops.create import tensor, zeros_like
 from flame.tensor import Tensor, assign
+
+EXTRA = "_extra_state"  # the key of what is no tensor
 
 
 class LoadReport(NamedTuple):
@@ -20,7 +22,7 @@ class LoadReport(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Hooked):
     """Base class of all layers and models, as torch.nn.Module.
 
     Assign parameters, buffers and modules to attributes in `__init__` (after `super().__init__()`) and compute in
@@ -52,26 +54,6 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         hooks = self._hooks
         return self.forward(*args, **kwargs) if hooks is None else hooks.call(self, args, kwargs)
-
-    # --- hooks ---------------------------------------------------------------------------------------------------
-
-    def register_forward_pre_hook(
-        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
-        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
-
-        With `with_kwargs` it is `hook(module, args, kwargs)`, which may return both.
-        """
-        self._hooks = self._hooks or Hooks()
-        return RemovableHandle(self._hooks.before, (hook, with_kwargs), prepend)
-
-    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
-
-        With `with_kwargs` it is `hook(module, args, kwargs, output)`.
-        """
-        self._hooks = self._hooks or Hooks()
-        return RemovableHandle(self._hooks.after, (hook, with_kwargs), prepend)
 
     # --- members -------------------------------------------------------------------------------------------------
 
@@ -206,6 +188,32 @@ class Module:
             found = found._modules[name]
         return found
 
+    def set_submodule(self, target: str, module: "Module", strict: bool = False) -> None:
+        """Put a module where a dotted name says; with `strict`, only where one stands already.
+
+        Raises AttributeError where the module around it is missing.
+        """
+        path, _, name = target.rpartition(".")
+        parent = self.get_submodule(path)
+        if strict and parent._modules.get(name) is None:
+            raise AttributeError(f"{type(self).__name__} has no module {target!r} to replace")
+        parent.register_module(name, module)
+
+    def get_parameter(self, target: str) -> Parameter:
+        """The parameter with a dotted name; raises AttributeError where there is none."""
+        return self._member(target, "_parameters", "parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with a dotted name; raises AttributeError where there is none."""
+        return self._member(target, "_buffers", "buffer")
+
+    def _member(self, target: str, table: str, kind: str) -> Any:
+        path, _, name = target.rpartition(".")
+        found = getattr(self.get_submodule(path), table).get(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no {kind} {target!r}")
+        return found
+
     # --- changing all of it --------------------------------------------------------------------------------------
 
     def apply(self, fn: Callable[["Module"], Any]) -> Self:
@@ -215,11 +223,19 @@ class Module:
         fn(self)
         return self
 
-    def to(self, *args: Any, dtype: DType | None = None, device: Any = None, non_blocking: bool = False) -> Self:
+    def to(
+        self,
+        *args: Any,
+        dtype: DType | None = None,
+        device: Any = None,
+        non_blocking: bool = False,
+        memory_format: Any = None,
+    ) -> Self:
         """Parameters and buffers in another dtype (floating ones only), on another device, or both; in place.
 
         `to("cuda")`, `to(flame.bfloat16)`, `to("cuda", flame.bfloat16)` or `to(tensor)`. Optimizers made before keep
-        training the same parameters. Raises DTypeError for a dtype that is not floating.
+        training the same parameters. `memory_format` is accepted and says nothing: how images lie in memory while a
+        plan runs is FLAME's own choice. Raises DTypeError for a dtype that is not floating.
         """
         for value in args:
             if isinstance(value, DType):
@@ -247,6 +263,10 @@ class Module:
                         value.data = fn(value.detach())
                         value.grad = None if grad is None else fn(grad.detach())
         return self
+
+    def type(self, dst_type: DType) -> Self:
+        """Floating parameters and buffers in another dtype."""
+        return self.to(dst_type)
 
     def float(self) -> Self:
         """Floating parameters and buffers as float32."""
@@ -296,44 +316,85 @@ class Module:
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> "OrderedDict[str, Tensor]":
+    def get_extra_state(self) -> Any:
+        """What else belongs in this module's state, under the key `_extra_state`; define it with `set_extra_state`."""
+        raise StateError(f"{type(self).__name__} has no get_extra_state(); define it and set_extra_state()")
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take what `get_extra_state` gave."""
+        raise StateError(f"{type(self).__name__} has no set_extra_state(), but the state holds some: {state!r}")
+
+    def state_dict(
+        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
+    ) -> "OrderedDict[str, Any]":
         """Parameters and persistent buffers by dotted name, in PyTorch's order and with its keys.
 
         The tensors are values: a later training step does not change them. `keep_vars` gives the parameters themselves.
         """
-        state: OrderedDict[str, Tensor] = OrderedDict()
-        for path, module in self._all_paths(prefix.removesuffix(".")):
-            for name, value in (*module._parameters.items(), *module._buffers.items()):
-                if value is not None and name not in module._transient:
-                    state[f"{path}.{name}" if path else name] = value if keep_vars else value.detach()
+        state: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
+        for hook in self._hooked("save_before"):
+            hook(self, prefix, keep_vars)
+        state.update((prefix + k, v if keep_vars else v.detach()) for k, v in self._own_state())
+        if type(self).get_extra_state is not Module.get_extra_state:
+            state[prefix + EXTRA] = self.get_extra_state()
+        for name, module in self.named_children():
+            module.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
+        for hook in self._hooked("save_after"):
+            hook(self, state, prefix, {})
         return state
 
+    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
+        """(name, parameter or persistent buffer) of this module itself."""
+        for name, value in (*self._parameters.items(), *self._buffers.items()):
+            if value is not None and name not in self._transient:
+                yield name, value
+
     def _all_paths(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """As `named_modules`, but a shared module under each of its names: a state_dict holds them all."""
+        """(prefix of its keys, module), a shared module under each of its names: a state_dict holds them all."""
         yield prefix, self
         for name, module in self.named_children():
-            yield from module._all_paths(f"{prefix}.{name}" if prefix else name)
+            yield from module._all_paths(f"{prefix}{name}.")
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadReport:
         """Take the values of a `state_dict`: tensors of FLAME or PyTorch, or arrays; cast to this module's dtypes.
 
         All or nothing: StateError lists every missing, unexpected and misshapen key, and nothing was changed. Without
-        `strict`, missing and unexpected keys are only reported.
+        `strict`, missing and unexpected keys are only reported. With `assign`, parameters take on the dtypes and
+        devices of the values; they stay the same objects, so that optimizers go on training them.
         """
-        own = self.state_dict(keep_vars=True)
-        report = LoadReport([k for k in own if k not in state_dict], [k for k in state_dict if k not in own])
-        problems = [f"missing: {key}" for key in report.missing_keys if strict]
-        problems += [f"unexpected: {key}" for key in report.unexpected_keys if strict]
-        problems += [
-            f"misshapen: {key} has shape {tuple(state_dict[key].shape)}, the module's has {tuple(own[key].shape)}"
-            for key in own
-            if key in state_dict and tuple(state_dict[key].shape) != tuple(own[key].shape)
-        ]
-        if problems:
-            lines = "\n    ".join(problems)
-            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n    {lines}")
-        assign([(own[key], as_constant(state_dict[key]).to(own[key].dtype)) for key in own if key in state_dict])
+        given, problems = dict(state_dict), list[str]()
+        report, modules = LoadReport([], []), list(self._all_paths())
+        for prefix, module in modules:
+            for hook in module._hooked("load_before"):
+                hook(module, given, prefix, {}, strict, *report, problems)
+        own = {prefix + name: value for prefix, module in modules for name, value in module._own_state()}
+        extra = {p + EXTRA: m for p, m in modules if type(m).get_extra_state is not Module.get_extra_state}
+        report.missing_keys.extend(k for k in (*own, *extra) if k not in given)
+        report.unexpected_keys.extend(k for k in given if k not in own and k not in extra)
+        problems += misshapen(own, given)
+        hooks = [(module, hook) for _, module in modules for hook in module._hooked("load_after")]
+        if problems or not hooks:
+            self._check_load(report, problems, strict)
+        before = [(value, value.detach()) for value in own.values()] if hooks else []
+        take_values([(own[key], as_constant(given[key])) for key in own if key in given], assign)
+        try:
+            for module, hook in hooks:
+                hook(module, report)
+            self._check_load(report, problems, strict)
+        except StateError:
+            take_values(before, True)
+            raise
+        for key in extra.keys() & given.keys():
+            extra[key].set_extra_state(given[key])
         return report
+
+    def _check_load(self, report: LoadReport, problems: list[str], strict: bool) -> None:
+        """Raise StateError with all that does not fit."""
+        lines = [f"missing: {key}" for key in report.missing_keys if strict]
+        lines += [f"unexpected: {key}" for key in report.unexpected_keys if strict]
+        if lines := lines + problems:
+            text = "\n    ".join(lines)
+            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n    {text}")
 
     # --- text ----------------------------------------------------------------------------------------------------
 
@@ -344,6 +405,24 @@ class Module:
     def __repr__(self) -> str:
         lines = [f"({name}): {indented(repr(module))}" for name, module in self._modules.items()]
         return layout(type(self).__name__, self.extra_repr(), lines)
+
+
+def misshapen(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> list[str]:
+    """A line for each value that has another shape than its place."""
+    return [
+        f"misshapen: {key} has shape {tuple(given[key].shape)}, the module's has {tuple(own[key].shape)}"
+        for key in own
+        if key in given and tuple(given[key].shape) != tuple(own[key].shape)
+    ]
+
+
+def take_values(pairs: list[tuple[Any, Tensor]], replace: bool) -> None:
+    """Give tensors values: cast, in one plan; or as they are, dtype and device included."""
+    if not replace:
+        assign([(own, value.to(own.dtype)) for own, value in pairs])
+        return
+    for own, value in pairs:
+        own.data = value
 
 
 def as_constant(value: Any) -> Tensor:

@@ -38,13 +38,13 @@ def _data(self: Tensor) -> Tensor:
 
 
 def _take(self: Tensor, value: Tensor) -> None:
-    """Give a leaf another value, of any shape and device, while its gradient stays."""
+    """Give a leaf another value, of any shape, dtype and device, while its gradient stays."""
     if not isinstance(value, Tensor):
         raise DTypeError(f"data: a tensor's data is a Tensor, not {type(value).__name__}")
     if not self.is_leaf:
         raise GradError("data: this tensor was computed and requires gradients; only a leaf takes another value")
-    if value.dtype is not self.dtype:
-        raise DTypeError(f"data: {value.dtype} does not fit a tensor of {self.dtype}; cast it with .to({self.dtype!r})")
+    if self.requires_grad and not value.dtype.is_float:
+        raise DTypeError(f"data: a tensor that requires gradients is floating; cast the {value.dtype} values")
     wanted = self.requires_grad
     self.requires_grad_(False)
     self.device = value.device
