@@ -1,6 +1,6 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
-from flame import amp, autograd, data, func, io, kernel, nn, ops, optim, random, special, utils
+from flame import amp, autograd, cuda, data, func, io, kernel, nn, ops, optim, random, special, utils
 from flame.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from flame.autograd.checkpoint import checkpoint
 from flame.autograd.transform import grad, hessian, jacfwd, jacobian, jacrev, jvp, value_and_grad, vjp
@@ -23,6 +23,17 @@ from flame.ir.dtype import (
 from flame.ir.dtype import boolean as bool
 from flame.ir.dtype import (
     promote as promote_types,
+)
+from flame.memory.statistics import (
+    empty_cache,
+    max_memory_allocated,
+    max_memory_reserved,
+    memory_allocated,
+    memory_reserved,
+    memory_stats,
+    memory_summary,
+    reset_peak,
+    reset_peak_memory_stats,
 )
 from flame.nn.functional.adaptive import adaptive_avg_pool1d
 from flame.nn.functional.conv import *
@@ -74,4 +85,4 @@ from flame.tensor import Tensor, assign, realize, scalar
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
 amp._cover(globals())
 
-__version__ = "0.2.0"
+__version__ = "0.1.0"

@@ -100,6 +100,12 @@ def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[
     return program
 
 
+def plan(roots: tuple[Node, ...], target: Target) -> Plan:
+    """What computing a graph would take, without the text of a kernel."""
+    simple = Scalars()
+    return schedule(optimize(roots, target, simple), target, simple)[0]
+
+
 def leaves(roots: tuple[Node, ...]) -> list[Node]:
     """The leaves of an optimized graph, in the order of its plan."""
     return [n for n in toposort(roots) if n.op.name == "leaf"]

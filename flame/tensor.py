@@ -265,7 +265,7 @@ def realize(*tensors: Tensor) -> None:
     for t in pending:
         by_device.setdefault(t.device, []).append(t)
     for device, some in by_device.items():
-        compute = values.prepare([t.node for t in some], device, user_line(), readers=_readers(some))
+        compute = values.prepare([t.node for t in some], device, user_line(), readers=readers_of(some))
         with Uninterrupted():
             compute()
     for t in tensors:
@@ -273,14 +273,14 @@ def realize(*tensors: Tensor) -> None:
         t._settle()
 
 
-def _readers(roots: Sequence[Tensor]) -> values.Readers:
+def readers_of(roots: Sequence[Tensor]) -> values.Readers:
     """What will be read of a graph later: live handles, what hangs on them, and the gradients still to be asked for."""
 
     def found(places: dict[Node, int]) -> tuple[Collection[Node], object, Callable[[], Collection[Node]]]:
         mine = {t.node for t in roots}
         live = [t.node for t in _live if t.node not in mine]
         direct = {n for n in live if n in places}
-        outside = toposort([n for n in live if n not in places], _Either(places))
+        outside = toposort([n for n in live if n not in places], values.Either(places))
         direct |= frontier(outside, places)
         later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf and t.node in places]
         wanted = tuple(owned(places))
@@ -291,7 +291,7 @@ def _readers(roots: Sequence[Tensor]) -> values.Readers:
             out: set[Node] = set()
             for t in later:
                 grads = pullback({t.node: ones(t.node)}, wanted, sketch=True)
-                out |= frontier(toposort([g for g in grads if g is not None], _Either(places)), places)
+                out |= frontier(toposort([g for g in grads if g is not None], values.Either(places)), places)
             return out
 
         return direct, key, differentiate
@@ -306,16 +306,6 @@ def _call(node: Node) -> Call | None:
 def _where(call: Call, places: dict[Node, int]) -> tuple[int | None, ...]:
     """Which nodes the gradients of a user's call will read: a key that keeps none of his objects alive."""
     return tuple(places.get(n) for n in (*call.inputs, *call.reads()))
-
-
-class _Either:
-    """The nodes of a graph, and those with a value."""
-
-    def __init__(self, places: dict[Node, int]):
-        self.places = places
-
-    def __contains__(self, node: object) -> bool:
-        return node in self.places or node in values.COMPUTED
 
 
 def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:

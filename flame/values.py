@@ -5,7 +5,7 @@ graph is kept when it is first computed.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -23,6 +23,7 @@ from flame.ir.graph import fingerprint, substitute, toposort
 from flame.ir.node import Node, apply, leaf
 from flame.ir.op import Kind
 from flame.ir.origins import origins
+from flame.ir.plan import Plan
 from flame.passes.retain import retain
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Device
@@ -103,6 +104,16 @@ class _Computed:
 
 
 COMPUTED = _Computed()
+
+
+class Either:
+    """The nodes with a value, and some others."""
+
+    def __init__(self, others: Container[object]):
+        self.others = others
+
+    def __contains__(self, node: object) -> bool:
+        return node in self.others or node in COMPUTED
 
 
 def put(node: Node, value: Value | Donated) -> None:
@@ -328,6 +339,27 @@ def _prepare(
     return Ready(
         program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated)
     )
+
+
+def planned(
+    roots: Sequence[Node], device: Device, given: Collection[Node] = (), readers: Readers | None = None
+) -> tuple[Plan, list[Node]]:
+    """The plan that `prepare` would make if `given` nodes had values too, and what it would keep for readers.
+
+    Nothing is compiled, nothing runs.
+    """
+    wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED and prod(n.shape)))
+    order = toposort(wanted, Either(given))
+    inputs = [n for n in order if n in Either(given)]
+    kept: list[Node] = []
+    if readers:
+        direct, _, differentiate = readers({n: i for i, n in enumerate(order)})
+        kept = retain(order, set(inputs), set(wanted), {*direct, *(n for n in differentiate() if n in set(order))})
+    numbered = {
+        n: leaf(-1 - i, n.shape, n.dtype, n in COMPUTED and not isinstance(get(n), Buffer))
+        for i, n in enumerate(inputs)
+    }
+    return compiler.plan(substitute((*wanted, *kept), numbered), device.target), kept
 
 
 def _run(

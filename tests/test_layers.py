@@ -68,13 +68,15 @@ HOUSE = {
     "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching", "values"}),
     "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
     "func": Room(frozenset({"autograd", "nn"})),
-    "utils": Room(frozenset({"autograd", "data"})),
+    "utils": Room(frozenset({"autograd", "data", "memory"})),
     "ops": Room(GROUND | DOOR | {"runtime", "batching"}, ARRAYS),  # creation puts values on devices
     # what people build with
     "special": Room(GROUND | DOOR | {"ops"}),
     "random": Room(GROUND | DOOR | {"ops"}, ARRAYS),
     "nn": Room(GROUND | DOOR | {"ops", "autograd", "random"}, ARRAYS),
     "optim": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, ARRAYS),
+    "memory": Room(GROUND | DOOR | CORRIDOR | {"ops", "autograd", "nn", "optim", "runtime"}, ARRAYS),
+    "cuda": Room(frozenset({"errors", "memory", "runtime", "values"})),
     "jit": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS),
     "amp": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, frozenset({"numpy"})),
     "io": Room(GROUND | DOOR | {"ops", "nn"}, ARRAYS),

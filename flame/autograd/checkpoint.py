@@ -76,6 +76,11 @@ def checkpoint(
     >>> round(x.grad.item(), 4)
     3.3129
     """
+    return region(function, args, kwargs)
+
+
+def region(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """As `checkpoint`: what a module's call is under `apply_checkpointing`."""
     if not is_grad_enabled():
         return function(*args, **kwargs)
     given = {t.node for t in leaves((args, kwargs)) if isinstance(t, Tensor)}

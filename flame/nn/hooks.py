@@ -46,6 +46,7 @@ class Hooks:
         self.save_after: dict[int, Hook] = {}
         self.load_before: dict[int, Hook] = {}
         self.load_after: dict[int, Hook] = {}
+        self.around: Hook | None = None  # calls forward itself: around(forward, args, kwargs)
 
     def call(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """forward between its hooks; a hook that returns something replaces the arguments or the output."""
@@ -57,7 +58,8 @@ class Hooks:
                 args = _several(found)
         look = Gradients(self, module, args) if (self.gradient or self.gradient_before) and is_grad_enabled() else None
         args = args if look is None else look.inputs(args)
-        output = module.forward(*args, **kwargs)
+        around = self.around
+        output = module.forward(*args, **kwargs) if around is None else around(module.forward, args, kwargs)
         for hook, with_kwargs in list(self.after.values()):
             found = hook(module, args, kwargs, output) if with_kwargs else hook(module, args, output)
             output = output if found is None else found

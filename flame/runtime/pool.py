@@ -22,7 +22,10 @@ SHOWN = 5  # holders in an error message
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """A pool at one moment; bytes, but for the counts. `lines` maps a user's line to the bytes it holds, most first."""
+    """A pool at one moment; bytes, but for the counts. `lines` maps a user's line to the bytes it holds, most first.
+
+    `counts` maps a line to its buffers; peaks are those since `reset_peak`.
+    """
 
     name: str
     in_use: int
@@ -31,7 +34,11 @@ class PoolStats:
     allocations: int
     hits: int
     buffers: int
+    peak_reserved: int
+    peak_buffers: int
+    retries: int
     lines: Mapping[str, int]
+    counts: Mapping[str, int]
 
     @property
     def cached(self) -> int:
@@ -79,6 +86,7 @@ class Pool:
         self._large: list[int] = []  # sizes of free large blocks, sorted, each once
         self._lines: dict[str | None, list[int]] = {}  # line -> [bytes, buffers]
         self._in_use = self._reserved = self._peak = self._allocations = self._hits = self._buffers = 0
+        self._peak_reserved = self._peak_buffers = self._retries = 0
         self._lock = threading.RLock()
 
     def buffer(self, nbytes: int, line: str | None = None) -> Buffer:
@@ -122,6 +130,7 @@ class Pool:
         size = size_class(nbytes)
         address = self._ask(size)
         if not address:
+            self._retries += 1
             gc.collect()
             self._collect()
             found = self._take(size)  # the garbage may have held the very block
@@ -132,6 +141,7 @@ class Pool:
         if not address:
             raise OutOfMemoryError(self._message(nbytes, line))
         self._reserved += size
+        self._peak_reserved = max(self._peak_reserved, self._reserved)
         return address, size
 
     def _ask(self, size: int) -> int:
@@ -157,7 +167,7 @@ class Pool:
     def _count(self, line: str | None, nbytes: int, buffers: int) -> None:
         self._in_use += nbytes
         self._buffers += buffers
-        self._peak = max(self._peak, self._in_use)
+        self._peak, self._peak_buffers = max(self._peak, self._in_use), max(self._peak_buffers, self._buffers)
         held = self._lines.setdefault(line, [0, 0])
         held[0] += nbytes
         held[1] += buffers
@@ -187,18 +197,20 @@ class Pool:
             return self._release_cached()
 
     def reset_peak(self) -> None:
-        """The peak starts again from what is in use now."""
+        """The peaks start again from what is in use now."""
         with self._lock:
             self._collect()
-            self._peak = self._in_use
+            self._peak, self._peak_reserved, self._peak_buffers = self._in_use, self._reserved, self._buffers
 
     def stats(self) -> PoolStats:
         """The pool now."""
         with self._lock:
             self._collect()
-            lines = {line or "unknown": held[0] for line, held in self._holders()}
-            counts = self._in_use, self._reserved, self._peak, self._allocations, self._hits, self._buffers
-            return PoolStats(self.name, *counts, lines)
+            holders = [(line or "unknown", *held) for line, held in self._holders()]
+            now = self._in_use, self._reserved, self._peak, self._allocations, self._hits, self._buffers
+            peaks = self._peak_reserved, self._peak_buffers, self._retries
+            lines = {line: nbytes for line, nbytes, _ in holders}
+            return PoolStats(self.name, *now, *peaks, lines, {line: count for line, _, count in holders})
 
     def _holders(self) -> Iterable[tuple[str | None, list[int]]]:
         return sorted(self._lines.items(), key=lambda item: -item[1][0])

@@ -1,5 +1,6 @@
-"""torch.utils.checkpoint's names."""
+"""torch.utils.checkpoint's names, and checkpoints by module."""
 
 from flame.autograd.checkpoint import checkpoint, checkpoint_sequential
+from flame.memory.checkpointing import apply_checkpointing, checkpoint_module, remove_checkpointing
 
-__all__ = ["checkpoint", "checkpoint_sequential"]
+__all__ = ["apply_checkpointing", "checkpoint", "checkpoint_module", "checkpoint_sequential", "remove_checkpointing"]

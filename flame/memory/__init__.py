@@ -1,0 +1,25 @@
+"""Memory of devices: what is in use and by whom, and ways to need less."""
+
+from flame.memory.statistics import (
+    empty_cache,
+    max_memory_allocated,
+    max_memory_reserved,
+    memory_allocated,
+    memory_reserved,
+    memory_stats,
+    memory_summary,
+    reset_peak,
+    reset_peak_memory_stats,
+)
+
+__all__ = [
+    "empty_cache",
+    "max_memory_allocated",
+    "max_memory_reserved",
+    "memory_allocated",
+    "memory_reserved",
+    "memory_stats",
+    "memory_summary",
+    "reset_peak",
+    "reset_peak_memory_stats",
+]
