@@ -127,17 +127,30 @@ def test_compiled_for_the_cpu_in_every_dtype(c: Case):
     sweep(c, c.dtypes)
 
 
+FLUSHED = {"frexp[every size]"}  # float32 denormals are 0 on a GPU: docs/migrating_from_pytorch.md
+NEWER = {"clamp[nan]", "nn.functional.lp_pool1d[infinite]", "nn.functional.lp_pool2d[largest of the negatives]"}
+
+
+def on_gpu(c: Case, dtypes: tuple[str, ...]) -> None:
+    """The comparison on a GPU, whose machine may have an older PyTorch than the one that the cases are written for."""
+    if str(c) in FLUSHED:
+        pytest.skip("denormals are flushed on a GPU")
+    if str(c) in NEWER and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):
+        pytest.skip(f"PyTorch {torch.__version__} has another meaning than 2.13")
+    sweep(c, dtypes, "cuda")
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("c", CASES, ids=str)
 def test_compiled_for_the_gpu(c: Case):
-    sweep(c, c.dtypes[:1], "cuda")
+    on_gpu(c, c.dtypes[:1])
 
 
 @pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.parametrize("c", CASES, ids=str)
 def test_compiled_for_the_gpu_in_every_dtype(c: Case):
-    sweep(c, c.dtypes, "cuda")
+    on_gpu(c, c.dtypes)
 
 
 @pytest.mark.parametrize("m", MISUSES, ids=str)
