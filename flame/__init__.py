@@ -85,4 +85,4 @@ from flame.tensor import Tensor, assign, realize, scalar
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
 amp._cover(globals())
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,8 +6,10 @@ from hypothesis import HealthCheck, given, settings
 
 from flame.config import config
 from flame.ir import show
+from flame.ir.graph import toposort
 from tests.cpu.random_graphs import graphs
 from tests.support import oracle, run_cpu, run_cuda_on_numpy
+from tests.table import TABLE
 
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 LONG = settings(QUIET, derandomize=False, print_blob=True)
@@ -61,7 +63,20 @@ def test_many_graphs_on_the_cpu(case):
 
 
 @pytest.mark.slow
-@settings(LONG, max_examples=2000)
+@settings(LONG, max_examples=10_000)
 @given(graphs(24))
 def test_many_graphs_as_cuda_kernels(case):
     as_cuda(case)
+
+
+@pytest.mark.slow
+def test_every_operator_is_met():
+    met: set[str] = set()
+
+    @settings(QUIET, max_examples=4000)
+    @given(graphs(24))
+    def meet(case):
+        met.update(n.op.name for n in toposort([v.node for v in case[0]]))
+
+    meet()
+    assert {op.name for op in TABLE} <= met, {op.name for op in TABLE} - met
