@@ -1,5 +1,7 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
+from sys import modules as _modules
+
 from flame import amp, autograd, cuda, data, func, io, kernel, nn, ops, optim, random, special, utils
 from flame.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from flame.autograd.checkpoint import checkpoint
@@ -83,6 +85,6 @@ from flame.recording import enable_grad, inference_mode, is_grad_enabled, no_gra
 from flame.tensor import Tensor, assign, realize, scalar
 
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
-amp._cover(globals())
+amp._cover(_modules[__name__])  # what stands in autocast's lists looks for a region first
 
 __version__ = "0.2.0"

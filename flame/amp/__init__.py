@@ -1,4 +1,6 @@
-"""Mixed precision under torch.amp's names: `autocast` regions."""
+"""Mixed precision under torch.amp's names: `autocast` regions, loss scaling, rounding by chance."""
+
+from types import ModuleType
 
 from flame.amp.autocast import (
     Surface,
@@ -8,17 +10,27 @@ from flame.amp.autocast import (
     get_autocast_dtype,
     is_autocast_enabled,
 )
+from flame.amp.scaler import GradScaler
 from flame.nn import functional
 from flame.ops import linalg
+from flame.ops.rounding import stochastic_round
 from flame.tensor import Tensor
 
-__all__ = ["autocast", "custom_bwd", "custom_fwd", "get_autocast_dtype", "is_autocast_enabled"]
+__all__ = [
+    "GradScaler",
+    "autocast",
+    "custom_bwd",
+    "custom_fwd",
+    "get_autocast_dtype",
+    "is_autocast_enabled",
+    "stochastic_round",
+]
 
 
-def _cover(package: dict[str, object]) -> None:
+def _cover(package: ModuleType) -> None:
     """Give what stands in autocast's lists its public form, wherever a user finds it."""
     surface = Surface()
-    surface.cover(package, package.__setitem__, "flame")
-    surface.cover(vars(functional), vars(functional).__setitem__, functional.__name__)
-    surface.cover(vars(linalg), vars(linalg).__setitem__, linalg.__name__, "linalg.")
-    surface.cover(vars(Tensor), lambda name, function: setattr(Tensor, name, function), "flame")
+    surface.cover(package)
+    surface.cover(functional)
+    surface.cover(linalg, "linalg.")
+    surface.cover(Tensor)

@@ -182,14 +182,15 @@ class Surface:
     def __init__(self) -> None:
         self._forms: dict[Callable[..., Any], Callable[..., Any]] = {}
 
-    def cover(self, space: Mapping[str, Any], put: Callable[[str, Any], None], home: str, prefix: str = "") -> None:
-        """Put public forms into a namespace; `prefix` is what its names have in the lists."""
-        for name, function in list(space.items()):
+    def cover(self, space: Any, prefix: str = "") -> None:
+        """Put public forms into a module or a class; `prefix` is what its names have in the lists."""
+        found = {name: it for name, it in vars(space).items() if callable(it) and not isinstance(it, type)}
+        for name, function in found.items():
             if prefix + name in NAMES and function not in self._forms:
-                self._forms[function] = _listed(prefix + name, function, home)
-        for name, function in list(space.items()):
-            if callable(function) and function in self._forms:
-                put(name, self._forms[function])
+                self._forms[function] = _listed(prefix + name, function, space.__name__)
+        for name, function in found.items():
+            if function in self._forms:
+                setattr(space, name, self._forms[function])
 
 
 # --- functions with gradients of their own ----------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
-from flame.optim.base import Group, Optimizer, State, check, only_plain
+from flame.optim.base import Group, Half, Optimizer, State, check, only_plain
 from flame.tensor import Tensor
 
 
@@ -41,6 +41,7 @@ class Adam(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         name = type(self).__name__
         check(name, lr=lr, eps=eps, weight_decay=weight_decay)
@@ -49,7 +50,7 @@ class Adam(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         defaults |= {"maximize": maximize, "foreach": foreach, "capturable": capturable}
         defaults |= {"differentiable": differentiable, "fused": fused}
-        super().__init__(params, defaults | {"decoupled_weight_decay": decoupled_weight_decay})
+        super().__init__(params, defaults | {"decoupled_weight_decay": decoupled_weight_decay}, half)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         return (*self.names, "max_exp_avg_sq") if group["amsgrad"] else self.names
@@ -98,6 +99,7 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        **half: Unpack[Half],
     ) -> None:
         super().__init__(
             params,
@@ -112,4 +114,5 @@ class AdamW(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
+            **half,
         )

@@ -1,9 +1,9 @@
 """Rates from accumulated squares: Adagrad, RMSprop, Adadelta."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
-from flame.optim.base import Blank, Group, Optimizer, State, check, only_plain
+from flame.optim.base import Blank, Group, Half, Optimizer, State, check, only_plain
 from flame.optim.moments import decayed
 from flame.tensor import Tensor
 
@@ -31,13 +31,14 @@ class Adagrad(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        **half: Unpack[Half],
     ) -> None:
         check("Adagrad", lr=lr, lr_decay=lr_decay, weight_decay=weight_decay, eps=eps)
         check("Adagrad", initial_accumulator_value=initial_accumulator_value)
         only_plain("Adagrad", differentiable)
         defaults = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"initial_accumulator_value": initial_accumulator_value, "foreach": foreach, "maximize": maximize}
-        super().__init__(params, defaults | {"differentiable": differentiable, "fused": fused})
+        super().__init__(params, defaults | {"differentiable": differentiable, "fused": fused}, half)
 
     def initial(self, group: Group, param: Tensor) -> dict[str, Blank]:
         """A sum that begins at the group's value."""
@@ -71,12 +72,13 @@ class RMSprop(Optimizer):
         foreach: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("RMSprop", lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum)
         only_plain("RMSprop", differentiable)
         defaults = {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered}
         defaults |= {"weight_decay": weight_decay, "capturable": capturable, "foreach": foreach}
-        super().__init__(params, defaults | {"maximize": maximize, "differentiable": differentiable})
+        super().__init__(params, defaults | {"maximize": maximize, "differentiable": differentiable}, half)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """One square, and what the options ask for."""
@@ -118,13 +120,14 @@ class Adadelta(Optimizer):
         capturable: bool = False,
         maximize: bool = False,
         differentiable: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("Adadelta", lr=lr, eps=eps, weight_decay=weight_decay)
         check("Adadelta", below=1.0 + 1e-12, rho=rho)
         only_plain("Adadelta", differentiable)
         defaults = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         defaults |= {"capturable": capturable, "foreach": foreach, "differentiable": differentiable}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
         """See the class."""

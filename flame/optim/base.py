@@ -8,7 +8,7 @@ corrections) reaches the kernels as numbers, so nothing compiles twice.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -16,12 +16,25 @@ from flame.errors import FlameError, ShapeError, StateError
 from flame.ir.dtype import DType, float32, float64
 from flame.nn.module import as_constant
 from flame.ops.create import tensor, zeros_like
+from flame.ops.rounding import stochastic_round
 from flame.recording import no_grad
 from flame.tensor import Tensor, assign, from_array, realize, scalar
 
 Group = dict[str, Any]
 State = dict[str, Any]
 Blank = tuple[tuple[int, ...], DType, float]  # of a tensor of state that is made: shape, dtype, its one value
+
+
+class Half(TypedDict, total=False):
+    """What every optimizer takes for parameters of half precision; PyTorch has neither.
+
+    With `stochastic_rounding`, new parameters and states become one of their two neighbours by chance, such that the
+    mean is right (flame.amp.stochastic_round): no update is too small to count. With `master_weights`, the state keeps
+    a float32 copy of each parameter, which is trained, and the parameter is its rounding.
+    """
+
+    stochastic_rounding: bool
+    master_weights: bool
 
 
 class Optimizer:
@@ -35,8 +48,10 @@ class Optimizer:
     numbers: tuple[str, ...] = ()  # state that is one float for each parameter, kept on the host; it begins with 1
     counted = True  # whether state_dict tells how many steps each parameter has seen
 
-    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
-        self.defaults = dict(defaults)
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any], half: Half | None = None) -> None:
+        self.defaults = {**defaults, **(half or {})}
+        for name in self.defaults.keys() - defaults.keys() - Half.__annotations__.keys():
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         self.param_groups: list[Group] = []
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
         given: list[Any] = [params] if isinstance(params, (Tensor, dict)) else list(params)
@@ -57,7 +72,12 @@ class Optimizer:
             if id(param) in known:
                 raise FlameError(f"{type(self).__name__}: a parameter of shape {tuple(param.shape)} is given twice")
             known.add(id(param))
-        self.param_groups.append({**self.defaults, **group})
+        merged = {**self.defaults, **group}
+        if merged.get("stochastic_rounding") and merged.get("master_weights"):
+            raise FlameError(
+                f"{type(self).__name__}: stochastic_rounding and master_weights both keep small updates; choose one"
+            )
+        self.param_groups.append(merged)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or make them zero."""
@@ -88,15 +108,18 @@ class Optimizer:
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
         """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""
-        wide = float32 if param.dtype.size < 4 else param.dtype
+        master: Tensor | None = self.state[param].get("master")
+        trained = param if master is None else master
+        wide = float32 if trained.dtype.size < 4 else trained.dtype
         old = {name: value for name, value in self.state[param].items() if isinstance(value, Tensor)}
         seen = {name: value.to(wide) if value.is_floating_point() else value for name, value in old.items()}
         state = {**self.state[param], **seen}
         grad = param.grad.detach().to(wide)  # pyright: ignore[reportOptionalMemberAccess]
         grad = -grad if group["maximize"] else grad
-        new = self.update(group, state, param.detach().to(wide), grad, numbers.of(wide, param.device))
-        targets = {"param": param, **old}
-        return [(targets[name], value.to(targets[name].dtype)) for name, value in new.items()]
+        new = self.update(group, state, trained.detach().to(wide), grad, numbers.of(wide, param.device))
+        targets = {"param": trained, **old}
+        pairs = [(targets[name], _rounded(group, value, targets[name].dtype)) for name, value in new.items()]
+        return pairs if master is None else [*pairs, (param, new["param"].to(param.dtype))]
 
     def update(
         self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
@@ -123,7 +146,10 @@ class Optimizer:
             state.setdefault("step", 0)
             for name in self.numbers:
                 state.setdefault(name, 1.0)
-            for name, (shape, dtype, value) in self.initial(group, param).items():
+            trained = _trained(group, param)
+            if trained is not param and "master" not in state:
+                state["master"] = trained
+            for name, (shape, dtype, value) in self.initial(group, trained).items():
                 if name not in state:
                     state[name] = from_array(np.full(shape, value, dtype.numpy), param.device)
 
@@ -166,7 +192,8 @@ class Optimizer:
         state: defaultdict[Tensor, State] = defaultdict(dict)
         for number, values in state_dict["state"].items():
             param = params[number]
-            state[param] = self._loaded(param, values, self.initial(options[id(param)], param))
+            trained = _trained(options[id(param)], param)
+            state[param] = self._loaded(trained, values, self.initial(options[id(param)], trained))
         self.state = state
         for group, other in zip(own, groups):
             group.update({name: value for name, value in other.items() if name != "params"})
@@ -193,6 +220,17 @@ class Optimizer:
             lines.append(f"Parameter Group {number}")
             lines += [f"    {name}: {group[name]}" for name in sorted(group) if name != "params"]
         return "\n".join([*lines, ")"])
+
+
+def _trained(group: Group, param: Tensor) -> Tensor:
+    """What is trained in place of a parameter: a float32 copy, where the group keeps one of half precisions."""
+    return param.detach().float() if group.get("master_weights") and param.dtype.size < 4 else param
+
+
+def _rounded(group: Group, value: Tensor, dtype: DType) -> Tensor:
+    """A new value in the dtype that it is kept in."""
+    half = dtype.is_float and dtype.size < 4
+    return stochastic_round(value, dtype) if half and group.get("stochastic_rounding") else value.to(dtype)
 
 
 class Numbers:

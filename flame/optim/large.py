@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from flame.ops.elementwise import where
-from flame.optim.base import Blank, Group, Optimizer, State, check
+from flame.optim.base import Blank, Group, Half, Optimizer, State, check
 from flame.optim.moments import averages
 from flame.tensor import Tensor
 
@@ -28,10 +28,11 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("Lion", lr=lr, weight_decay=weight_decay)
         check("Lion", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
         """See the class."""
@@ -63,11 +64,12 @@ class Adafactor(Optimizer):
         *,
         foreach: bool | None = None,
         maximize: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("Adafactor", lr=lr, weight_decay=weight_decay)
         check("Adafactor", **{"-beta2_decay": -beta2_decay, "eps[0]": eps[0] or 0.0, "eps[1]": eps[1], "d - 1": d - 1})
         defaults = {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
-        super().__init__(params, defaults | {"foreach": foreach, "maximize": maximize})
+        super().__init__(params, defaults | {"foreach": foreach, "maximize": maximize}, half)
 
     def initial(self, group: Group, param: Tensor) -> dict[str, Blank]:
         """Means of rows and columns over the last two dimensions; the whole variance of a vector."""
@@ -126,11 +128,12 @@ class LAMB(Optimizer):
         weight_decay: float = 1e-2,
         *,
         maximize: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("LAMB", lr=lr, eps=eps, weight_decay=weight_decay)
         check("LAMB", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
         """See the class."""

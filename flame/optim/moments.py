@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
-from flame.optim.base import Group, Optimizer, State, check, only_plain
+from flame.optim.base import Group, Half, Optimizer, State, check, only_plain
 from flame.tensor import Tensor
 
 Number = Callable[[float], Tensor]
@@ -47,13 +47,14 @@ class Adamax(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
         capturable: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("Adamax", lr=lr, eps=eps, weight_decay=weight_decay)
         check("Adamax", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
         only_plain("Adamax", differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach}
         defaults |= {"maximize": maximize, "differentiable": differentiable, "capturable": capturable}
-        super().__init__(params, defaults)
+        super().__init__(params, defaults, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
         """See the class."""
@@ -89,6 +90,7 @@ class NAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("NAdam", lr=lr, eps=eps, weight_decay=weight_decay, momentum_decay=momentum_decay)
         check("NAdam", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
@@ -96,7 +98,7 @@ class NAdam(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
         defaults |= {"maximize": maximize, "foreach": foreach, "capturable": capturable}
-        super().__init__(params, defaults | {"differentiable": differentiable})
+        super().__init__(params, defaults | {"differentiable": differentiable}, half)
 
     @staticmethod
     def mu(group: Group, step: int) -> float:
@@ -142,13 +144,14 @@ class RAdam(Optimizer):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        **half: Unpack[Half],
     ) -> None:
         check("RAdam", lr=lr, eps=eps, weight_decay=weight_decay)
         check("RAdam", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
         only_plain("RAdam", differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         defaults |= {"foreach": foreach, "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay}
-        super().__init__(params, defaults | {"differentiable": differentiable})
+        super().__init__(params, defaults | {"differentiable": differentiable}, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
         """See the class."""

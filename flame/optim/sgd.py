@@ -1,10 +1,10 @@
 """Stochastic gradient descent."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Unpack
 
 from flame.errors import FlameError
-from flame.optim.base import Group, Optimizer, State, check, only_plain
+from flame.optim.base import Group, Half, Optimizer, State, check, only_plain
 from flame.tensor import Tensor
 
 
@@ -39,6 +39,7 @@ class SGD(Optimizer):
         foreach: bool | None = None,
         differentiable: bool = False,
         fused: bool | None = None,
+        **half: Unpack[Half],
     ) -> None:
         check("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
         only_plain("SGD", differentiable)
@@ -46,7 +47,7 @@ class SGD(Optimizer):
             raise FlameError(f"SGD: nesterov needs momentum > 0 and dampening 0, not {momentum} and {dampening}")
         defaults = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
         defaults |= {"nesterov": nesterov, "maximize": maximize, "foreach": foreach}
-        super().__init__(params, defaults | {"differentiable": differentiable, "fused": fused})
+        super().__init__(params, defaults | {"differentiable": differentiable, "fused": fused}, half)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         return self.names if group["momentum"] else ()
