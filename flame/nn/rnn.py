@@ -52,6 +52,7 @@ class _Recurrent(Module):
 
     gates: ClassVar[int] = 1
     states: ClassVar[int] = 1
+    projects: ClassVar[bool] = False  # whether proj_size is an option
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class _Recurrent(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         device: str | None = None,
         dtype: DType | None = None,
     ) -> None:
@@ -71,21 +73,26 @@ class _Recurrent(Module):
             raise ShapeError(f"{name}: sizes {input_size}, {hidden_size} and num_layers {num_layers} are 1 or more")
         if not 0 <= dropout <= 1:
             raise FlameError(f"{name}: dropout is {dropout}, but a probability lies between 0 and 1")
+        if proj_size and (not self.projects or not 0 < proj_size < hidden_size):
+            raise FlameError(f"{name}: proj_size is {proj_size}; it is LSTM's, and less than hidden_size {hidden_size}")
         self.input_size, self.hidden_size, self.num_layers, self.bias = input_size, hidden_size, num_layers, bias
         self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
-        directions = 2 if bidirectional else 1
+        self.proj_size = proj_size
+        directions, rows, carried = 2 if bidirectional else 1, self.gates * hidden_size, proj_size or hidden_size
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * directions
+            width = input_size if layer == 0 else carried * directions
+            shapes = {"weight_ih": (rows, width), "weight_hh": (rows, carried), "bias_ih": (rows,), "bias_hh": (rows,)}
+            shapes["weight_hr"] = (carried, hidden_size)
             for direction in range(directions):
-                shapes = [(hidden_size, width), (hidden_size, hidden_size), (hidden_size,), (hidden_size,)]
-                for key, (rows, *rest) in zip(self._names(layer, direction), shapes):
-                    self.register_parameter(key, blank(self.gates * rows, *rest, device=device, dtype=dtype))
+                for key, kind in self._names(layer, direction).items():
+                    self.register_parameter(key, blank(*shapes[kind], device=device, dtype=dtype))
         self.reset_parameters()
 
-    def _names(self, layer: int, direction: int) -> list[str]:
+    def _names(self, layer: int, direction: int) -> dict[str, str]:
+        """The parameters of one direction of a layer, in PyTorch's order: name, kind."""
         end = f"l{layer}{'_reverse' if direction else ''}"
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return [f"{kind}_{end}" for kind in kinds[: 4 if self.bias else 2]]
+        kinds = ["weight_ih", "weight_hh", *["bias_ih", "bias_hh"] * self.bias, *["weight_hr"] * bool(self.proj_size)]
+        return {f"{kind}_{end}": kind for kind in kinds}
 
     def reset_parameters(self) -> None:
         """Uniform in ±1/√hidden_size."""
@@ -100,7 +107,8 @@ class _Recurrent(Module):
     def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
         """(T, B, I), (B, T, I) if batch_first, or (T, I) → (outputs alike with H · directions, final state).
 
-        A state is (num_layers · directions, B, H); LSTM's is a pair of them, (h, c).
+        A state is (num_layers · directions, B, H); LSTM's is a pair of them, (h, c). With proj_size, outputs and h have
+        that width instead of H.
         """
         batched = input.ndim == 3
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
@@ -127,30 +135,31 @@ class _Recurrent(Module):
         return y, last if self.states > 1 else last[0]
 
     def _start(self, x: Tensor, hx: Any, batched: bool) -> State:
-        """The state before the first step, (layers · directions, B, H) each."""
-        shape = (self.num_layers * (2 if self.bidirectional else 1), x.shape[1], self.hidden_size)
+        """The state before the first step, (layers · directions, B, H) each, or the projection's width instead of H."""
+        lead = (self.num_layers * (2 if self.bidirectional else 1), x.shape[1])
+        shapes = [(*lead, self.proj_size or self.hidden_size), (*lead, self.hidden_size)][: self.states]
         if hx is None:
-            return tuple(zeros(*shape, dtype=x.dtype, device=x.device) for _ in range(self.states))
+            return tuple(zeros(*shape, dtype=x.dtype, device=x.device) for shape in shapes)
         given = tuple(hx) if self.states > 1 else (hx,)
         given = given if batched else tuple(s.unsqueeze(1) for s in given)
-        if len(given) != self.states or any(tuple(s.shape) != shape for s in given):
-            raise ShapeError(
-                f"{type(self).__name__}: hx has shapes {[tuple(s.shape) for s in given]}, not {self.states} of {shape}"
-            )
+        if [tuple(s.shape) for s in given] != shapes:
+            raise ShapeError(f"{type(self).__name__}: hx has shapes {[tuple(s.shape) for s in given]}, not {shapes}")
         return given
 
-    def _run(self, x_TBI: Tensor, state: State, names: list[str]) -> tuple[Tensor, State]:
+    def _run(self, x_TBI: Tensor, state: State, names: dict[str, str]) -> tuple[Tensor, State]:
         """One direction of one layer over all steps."""
-        weights = [self._parameters[name] for name in names]
-        w_ih, w_hh, b_ih, b_hh = weights if self.bias else (*weights, None, None)
-        gates, step, outputs = F.linear(x_TBI, w_ih, b_ih), self.step(), []
+        own = {kind: self._parameters[name] for name, kind in names.items()}
+        gates, step, outputs = F.linear(x_TBI, own["weight_ih"], own.get("bias_ih")), self.step(), []
         for t in range(x_TBI.shape[0]):
-            state = step(gates[t], F.linear(state[0], w_hh, b_hh), state)
+            state = step(gates[t], F.linear(state[0], own["weight_hh"], own.get("bias_hh")), state)
+            if self.proj_size:
+                state = F.linear(state[0], own["weight_hr"]), *state[1:]
             outputs.append(state[0])
         return stack(outputs), state
 
     def extra_repr(self) -> str:
         parts = [f"{self.input_size}, {self.hidden_size}"]
+        parts += [f"proj_size={self.proj_size}"] if self.proj_size else []
         plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         parts += [f"{n}={getattr(self, n)}" for n, usual in plain.items() if getattr(self, n) != usual]
         return ", ".join(parts)
@@ -159,10 +168,18 @@ class _Recurrent(Module):
 class RNN(_Recurrent):
     """h′ = tanh(W x + b + U h + c), or relu (Elman, Cognitive Science 1990), as torch.nn.RNN."""
 
-    def __init__(self, input_size: int, hidden_size: int, *args: Any, nonlinearity: str = "tanh", **kwargs: Any):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise FlameError(f"RNN: nonlinearity is {nonlinearity!r}; choose 'tanh' or 'relu'")
-        super().__init__(input_size, hidden_size, *args, **kwargs)
+        super().__init__(input_size, hidden_size, num_layers, *args, **kwargs)
         self.nonlinearity = nonlinearity
 
     def step(self) -> Step:
@@ -173,12 +190,14 @@ class RNN(_Recurrent):
 class LSTM(_Recurrent):
     """Long short-term memory, as torch.nn.LSTM; gates in the order input, forget, cell, output.
 
+    With `proj_size`, h is a product of the step's output with `weight_hr` (Sak et al., arXiv:1402.1128).
+
     >>> y, (h, c) = flame.nn.LSTM(3, 4)(flame.ones(5, 2, 3))
     >>> y.shape, h.shape
     ((5, 2, 4), (1, 2, 4))
     """
 
-    gates, states = 4, 2
+    gates, states, projects = 4, 2, True
 
     def step(self) -> Step:
         """See `lstm_step`."""

@@ -8,7 +8,7 @@ from flame import nn
 from tests.parity.test_nn import both
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:LSTM with projections")]  # slow in PyTorch
 rng = np.random.default_rng(3)
 
 
@@ -135,7 +135,7 @@ def test_bilinear_and_distances():
 RECURRENT = [
     ("RNN", {}), ("RNN", {"nonlinearity": "relu", "num_layers": 2}), ("LSTM", {}), ("GRU", {}),
     ("LSTM", {"num_layers": 2, "bidirectional": True, "batch_first": True}), ("GRU", {"bias": False,
-    "bidirectional": True}),
+    "bidirectional": True}), ("LSTM", {"proj_size": 2}),
 ]  # fmt: skip
 
 
