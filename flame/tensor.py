@@ -223,6 +223,21 @@ def memory(tensor: Tensor) -> Buffer:
     return found if isinstance(found, Buffer) else memory(from_array(tensor.numpy(), tensor.device))
 
 
+def to_host(tensor: Tensor) -> tuple[Tensor, Callable[[], None]]:
+    """A tensor's value in the host's memory, copied beside work that is queued later; wait by the call before reading.
+
+    The memory is pinned where the device has a use for that, and not under config.memory_limit.
+    """
+    buffer, wait = tensor.device.store(memory(tensor))
+    return from_memory(buffer, tensor.shape, tensor.dtype, devices.get("cpu")), wait
+
+
+def from_host(tensor: Tensor, device: Device) -> tuple[Tensor, Callable[[], None]]:
+    """A CPU tensor's value on a device, copied while other work runs; call what comes with it before it is used."""
+    buffer, arrive = device.fetch(memory(tensor), user_line())
+    return from_memory(buffer, tensor.shape, tensor.dtype, device), arrive
+
+
 def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:
     """A 0-d tensor that kernels receive by value: a number that changes each step compiles nothing anew."""
     node = nd.leaf(nd.fresh(), (), dtype, host=True)

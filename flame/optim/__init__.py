@@ -11,6 +11,7 @@ from flame.optim.adaptive import Adadelta, Adagrad, RMSprop
 from flame.optim.base import Optimizer
 from flame.optim.large import LAMB, Adafactor, Lion
 from flame.optim.moments import Adamax, NAdam, RAdam
+from flame.optim.offloading import offload
 from flame.optim.quantised import AdamW8bit
 from flame.optim.sgd import SGD
 
@@ -30,5 +31,6 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "lr_scheduler",
+    "offload",
     "swa_utils",
 ]

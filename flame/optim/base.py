@@ -22,6 +22,7 @@ from flame.tensor import Tensor, assign, from_array, realize, scalar
 
 Group = dict[str, Any]
 State = dict[str, Any]
+Due = list[tuple[Group, Tensor]]  # parameters that a step updates
 Blank = tuple[tuple[int, ...], DType, float]  # of a tensor of state that is made: shape, dtype, its one value
 
 
@@ -54,6 +55,7 @@ class Optimizer:
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {name!r}")
         self.param_groups: list[Group] = []
         self.state: defaultdict[Tensor, State] = defaultdict(dict)
+        self.offload: Any = None  # the Offload that keeps the state on the host between steps
         given: list[Any] = [params] if isinstance(params, (Tensor, dict)) else list(params)
         if not given or isinstance(params, Tensor):
             raise FlameError(f"{type(self).__name__}: give a list of parameters, such as model.parameters()")
@@ -99,12 +101,16 @@ class Optimizer:
                         f"{type(self).__name__}.step: a gradient of shape {tuple(param.grad.shape)} for a parameter of "
                         f"shape {tuple(param.shape)}; p.grad must keep its parameter's shape"
                     )
-            self._start(due)
-            numbers = Numbers()
-            assign([pair for group, param in due for pair in self._pairs(group, param, numbers)])
-            for group, param in due:
-                self.count(group, self.state[param])
+            (self._update if self.offload is None else self.offload.update)(due)
         return loss
+
+    def _update(self, due: Due) -> None:
+        """New parameters and state, in one plan."""
+        self._start(due)
+        numbers = Numbers()
+        assign([pair for group, param in due for pair in self._pairs(group, param, numbers)])
+        for group, param in due:
+            self.count(group, self.state[param])
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
         """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""
@@ -139,7 +145,7 @@ class Optimizer:
         """The state's tensors that this group needs."""
         return self.names
 
-    def _start(self, due: list[tuple[Group, Tensor]]) -> None:
+    def _start(self, due: Due) -> None:
         """Give parameters that are trained for the first time their state."""
         for group, param in due:
             state = self.state[param]
@@ -211,7 +217,7 @@ class Optimizer:
                         f"{type(self).__name__}.load_state_dict: {key} has shape {tuple(value.shape)}, "
                         f"its parameter {tuple(param.shape)} needs {shape}"
                     )
-                state[key] = as_constant(value).to(dtype)
+                state[key] = as_constant(value).to("cpu" if self.offload else param.device, dtype)
         return state
 
     def __repr__(self) -> str:

@@ -95,6 +95,26 @@ class Device(ABC):
         self.upload(array, buffer)
         return lambda: None
 
+    @property
+    @abstractmethod
+    def host(self) -> Pool:
+        """Host memory for what this device shall not hold all the time; config.memory_limit is not its limit."""
+
+    @abstractmethod
+    def store(self, buffer: Buffer) -> tuple[Buffer, Callable[[], None]]:
+        """Host memory that a buffer is copied to, after the work queued so far and beside later work.
+
+        The buffer may be forgotten at once. Call what comes with the memory before anybody reads it.
+        """
+
+    @abstractmethod
+    def fetch(self, host: Buffer, line: str | None = None) -> tuple[Buffer, Callable[[], None]]:
+        """A buffer that host memory is copied to while other work runs.
+
+        The memory may be forgotten at once, but not written. The call that comes with the buffer lets work that is
+        queued later wait for the copy.
+        """
+
     @abstractmethod
     def duplicate(self, address: int, buffer: Buffer) -> None:
         """Copy memory at an address of this device into a buffer, in the order of its work."""

@@ -1,6 +1,7 @@
 """The CPU: kernels as native functions over parts of their grid, shared among threads where that pays."""
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -18,7 +19,7 @@ from flame.runtime import lib_host, lib_numpy, user_cpu
 from flame.runtime.buffer import Buffer
 from flame.runtime.cpu_compile import load_cpu
 from flame.runtime.device import Action, Addresses, Device
-from flame.runtime.pool import host_pool
+from flame.runtime.pool import Pool, allocate_host, host_pool, poison_host, release_host
 from flame.runtime.workers import Job
 
 ROUTINES: dict[str, Any] = lib_numpy.ROUTINES | lib_host.ROUTINES | user_cpu.ROUTINES
@@ -94,6 +95,21 @@ class CPUDevice(Device):
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         ctypes.memmove(buffer.address, array.ctypes.data, array.nbytes)
+
+    @functools.cached_property
+    def host(self) -> Pool:
+        return Pool(allocate_host, release_host, "host memory behind the cpu", poison_host, limited=False)
+
+    def store(self, buffer: Buffer) -> tuple[Buffer, Callable[[], None]]:
+        return self._copied(buffer, self.host, buffer.line)
+
+    def fetch(self, host: Buffer, line: str | None = None) -> tuple[Buffer, Callable[[], None]]:
+        return self._copied(host, self.pool, line)
+
+    def _copied(self, buffer: Buffer, pool: Pool, line: str | None) -> tuple[Buffer, Callable[[], None]]:
+        made = pool.buffer(buffer.nbytes, line)
+        self.duplicate(buffer.address, made)
+        return made, lambda: None
 
     def duplicate(self, address: int, buffer: Buffer) -> None:
         ctypes.memmove(buffer.address, address, buffer.nbytes)

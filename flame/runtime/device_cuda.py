@@ -137,21 +137,55 @@ class CUDADevice(Device):
 
     def upload_ahead(self, array: np.ndarray, buffer: Buffer) -> Callable[[], None]:
         cuda.use(self.number)
-        self._under_way = [copy for copy in self._under_way if not copy[2].done()]
-        staged = self._pinned.buffer(array.nbytes)
+        staged = self.host.buffer(array.nbytes)
         ctypes.memmove(staged.address, array.ctypes.data, array.nbytes)
-        self._copies.wait(self.stream.record())  # queued work may still use what the buffer's memory held before
-        cuda.copy_in(buffer.address, staged.address, array.nbytes, self._copies)
-        done = self._copies.record()
-        self._under_way.append((staged, buffer, done))
+        return self._inwards(staged, buffer)
+
+    def _inwards(self, host: Buffer, buffer: Buffer) -> Callable[[], None]:
+        self._arrivals.wait(self.stream.record())  # queued work may still use what the buffer's memory held before
+        cuda.copy_in(buffer.address, host.address, host.nbytes, self._arrivals)
+        done = self._follow(host, buffer, self._arrivals)
         return lambda: self.stream.wait(done)
 
-    @functools.cached_property
-    def _pinned(self) -> Pool:
-        return Pool(cuda.allocate_host, cuda.free_host, f"pinned for {self.name}")
+    def fetch(self, host: Buffer, line: str | None = None) -> tuple[Buffer, Callable[[], None]]:
+        cuda.use(self.number)
+        self._forget_done()
+        made = self.pool.buffer(host.nbytes, line)
+        return made, self._inwards(host, made)
+
+    def store(self, buffer: Buffer) -> tuple[Buffer, Callable[[], None]]:
+        cuda.use(self.number)
+        made = self.host.buffer(buffer.nbytes, buffer.line)
+        self._departures.wait(self.stream.record())  # queued work may still write the buffer
+        cuda.copy_out(made.address, buffer.address, buffer.nbytes, self._departures)
+        done = self._follow(buffer, made, self._departures)
+
+        def wait() -> None:
+            done.synchronize()
+            self._forget_done()
+
+        return made, wait
+
+    def _follow(self, source: Buffer, target: Buffer, stream: cuda.Stream) -> cuda.Event:
+        """The event of a copy that was queued; until it happens, neither end of the copy is anybody else's."""
+        done = stream.record()
+        self._forget_done()
+        self._under_way.append((source, target, done))
+        return done
+
+    def _forget_done(self) -> None:
+        self._under_way = [copy for copy in self._under_way if not copy[2].done()]
 
     @functools.cached_property
-    def _copies(self) -> cuda.Stream:
+    def host(self) -> Pool:
+        return Pool(cuda.allocate_host, cuda.free_host, f"pinned for {self.name}", limited=False)
+
+    @functools.cached_property
+    def _arrivals(self) -> cuda.Stream:
+        return cuda.Stream()
+
+    @functools.cached_property
+    def _departures(self) -> cuda.Stream:
         return cuda.Stream()
 
     def duplicate(self, address: int, buffer: Buffer) -> None:

@@ -69,7 +69,7 @@ class Pool:
 
     `allocate(nbytes)` asks the driver and returns an address (0, or MemoryError, where it has none left);
     `release(address)` gives a block back to it; `fill(address, nbytes)` writes 0xFF, which is NaN in every float
-    format, where config.poison asks for it.
+    format, where config.poison asks for it. Where `limited`, config.memory_limit is the most it takes.
     """
 
     def __init__(
@@ -78,8 +78,9 @@ class Pool:
         release: Callable[[int], None],
         name: str,
         fill: Callable[[int, int], None] | None = None,
+        limited: bool = True,
     ):
-        self.name = name
+        self.name, self.limited = name, limited
         self.returned: deque[tuple[int, int, str | None]] = deque()  # buffers that died; filled without the lock
         self._allocate, self._release, self._fill = allocate, release, fill
         self._free: dict[int, list[int]] = {}  # size of block -> addresses
@@ -144,8 +145,12 @@ class Pool:
         self._peak_reserved = max(self._peak_reserved, self._reserved)
         return address, size
 
+    @property
+    def _limit(self) -> int | None:
+        return config.memory_limit if self.limited else None
+
     def _ask(self, size: int) -> int:
-        limit = config.memory_limit
+        limit = self._limit
         if limit is not None and self._reserved + size > limit:
             return 0
         try:
@@ -217,7 +222,7 @@ class Pool:
 
     def _message(self, nbytes: int, line: str | None) -> str:
         """What was asked for, what there is, who holds it, and the way out."""
-        limit = config.memory_limit
+        limit = self._limit
         at = f" at {line}" if line else ""
         bound = f"FLAME_MEMORY_LIMIT {readable(limit)}" if limit is not None else "no limit but the device's own"
         parts = [
