@@ -1,4 +1,4 @@
-"""An optimizer's state behind a GPU: the same numbers however copies and kernels overlap, and a peak below the limit."""
+"""An optimizer's state behind a GPU: the same numbers however copies and kernels overlap, peaks below the limit."""
 
 import gc
 
