@@ -1,4 +1,4 @@
-"""torch.nn.utils' names for gradients and parameters, and what else one does to gradients before a step.
+"""Gradients and parameters taken together: norms, clipping, noise, statistics, one vector of all.
 
 All is lazy: norms, clipped gradients, noise and statistics are computed in the plan of `optimizer.step()`, or of what
 reads them first.
