@@ -7,6 +7,7 @@ import contextlib
 import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -31,8 +32,10 @@ Named = list[tuple[str, Module]]
 Loss = Callable[[Any], Tensor]
 
 
-def checkpoint_module(module: Module) -> Module:
+def checkpoint_module(module: Module, context_fn: Callable[[], Any] | None = None) -> Module:
     """Let every call of a module be a `checkpoint`, in place; returns the module. Its state_dict stays as it is.
+
+    `context_fn` is the checkpoint's.
 
     >>> layer = flame.utils.checkpoint.checkpoint_module(flame.nn.Linear(2, 2))
     >>> layer(flame.ones(1, 2)).sum().backward()
@@ -40,7 +43,7 @@ def checkpoint_module(module: Module) -> Module:
     [[1.0, 1.0], [1.0, 1.0]]
     """
     module._hooks = module._hooks or Hooks()
-    module._hooks.around = region
+    module._hooks.around = region if context_fn is None else partial(region, keep=context_fn())
     return module
 
 
@@ -58,8 +61,9 @@ def apply_checkpointing(
     budget: int | str | None = None,
     sample: Any = None,
     loss: Loss | None = None,
+    context_fn: Callable[[], Any] | None = None,
 ) -> list[str]:
-    """Checkpoint modules of a model, in place; returns their names.
+    """Checkpoint modules of a model, in place; returns their names. `context_fn` is the checkpoint's, of each.
 
     `policy` says which: a function of (name, module), a class, or several; without one they are the blocks of the
     model, that is the members of ModuleLists and Sequentials that have modules of their own.
@@ -80,9 +84,9 @@ def apply_checkpointing(
     if budget is not None:
         if sample is None:
             raise FlameError("apply_checkpointing: a budget needs sample=, inputs of the size that training will have")
-        chosen = _fewest(model, chosen, _bytes(budget), lambda: _peaks(model, sample, loss))
+        chosen = _fewest(model, chosen, _bytes(budget), lambda: _peaks(model, sample, loss), context_fn)
     for _, module in chosen:
-        checkpoint_module(module)
+        checkpoint_module(module, context_fn)
     return [name for name, _ in chosen]
 
 
@@ -114,7 +118,7 @@ def _blocks(name: str, module: Module, member: bool) -> Named:
     return [(name, module)] if whole else inside
 
 
-def _fewest(model: Module, blocks: Named, budget: int, peaks: Callable[[], Iterator[int]]) -> Named:
+def _fewest(model: Module, blocks: Named, budget: int, peaks: Callable[[], Iterator[int]], context_fn: Any) -> Named:
     """The first so many blocks with which the peak is within the budget.
 
     The first ones: their backward is last, so what computing them again needs finds the memory of the others free.
@@ -123,7 +127,7 @@ def _fewest(model: Module, blocks: Named, budget: int, peaks: Callable[[], Itera
 
     def excess(count: int) -> int:
         """By how much the first peak that is too high misses the budget; at most 0 where all are within it."""
-        with _trial(model, blocks[:count]):
+        with _trial(model, blocks[:count], context_fn):
             for peak in peaks():
                 found[count] = max(peak, found.get(count, 0))
                 if peak > budget:
@@ -153,13 +157,13 @@ def _fewest(model: Module, blocks: Named, budget: int, peaks: Callable[[], Itera
 
 
 @contextlib.contextmanager
-def _trial(model: Module, blocks: Named) -> Iterator[None]:
+def _trial(model: Module, blocks: Named, context_fn: Any) -> Iterator[None]:
     """These blocks are checkpointed inside, and no others."""
     before = [(module, module._hooks and module._hooks.around) for module in model.modules()]
     remove_checkpointing(model)
     try:
         for _, module in blocks:
-            checkpoint_module(module)
+            checkpoint_module(module, context_fn)
         yield
     finally:
         for module, around in before:

@@ -1,18 +1,23 @@
 """The same computation once more, of other values: what checkpoints differentiate instead of keeping."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flame.ir.held import Call, Held
 from flame.ir.node import Node, apply, fresh, hold
 
 
-def remade(roots: Sequence[Node], known: Mapping[Node, Node]) -> tuple[Node, ...]:
-    """`roots` with every known node replaced; hooks and calls on the way are those of the new nodes too."""
+def remade(
+    roots: Sequence[Node], known: Mapping[Node, Node], finish: Callable[[Node, Node], Node] = lambda old, new: new
+) -> tuple[Node, ...]:
+    """`roots` with every known node replaced; hooks and calls on the way are those of the new nodes too.
+
+    `finish(old, new)` is what stands for a node that was made anew.
+    """
     new = dict(known)
     calls: dict[Call, Call] = {}
     for node in _order(roots, known):
         if node not in new:
-            new[node] = _made(node, new, calls)
+            new[node] = finish(node, _made(node, new, calls))
     return tuple(new[r] for r in roots)
 
 

@@ -9,7 +9,12 @@ import pytest
 import flame
 from flame import nn
 from flame.errors import FlameError, OutOfMemoryError
-from flame.utils.checkpoint import apply_checkpointing, checkpoint_module, remove_checkpointing
+from flame.utils.checkpoint import (
+    apply_checkpointing,
+    checkpoint_module,
+    create_selective_checkpoint_contexts,
+    remove_checkpointing,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -103,6 +108,22 @@ def test_what_is_computed_between_is_not_kept():
         kept[name] = flame.memory_allocated("cpu") - before
         del loss
     assert kept["checkpointed"] < 0.5 * kept["plain"]
+
+
+def test_what_a_policy_of_operators_keeps_lies_between():
+    model, x = made(rows=512)
+    kept = {}
+    for name, names in (("all", None), ("products", ["matmul"]), ("nothing", [])):
+        remove_checkpointing(model)
+        if names is not None:
+            apply_checkpointing(model, context_fn=lambda: create_selective_checkpoint_contexts(names))  # noqa: B023
+        gc.collect()
+        before = flame.memory_allocated("cpu")
+        loss = total(model(x))
+        loss.item()
+        kept[name] = flame.memory_allocated("cpu") - before
+        del loss
+    assert kept["nothing"] < kept["products"] <= kept["all"]
 
 
 @pytest.mark.parametrize(

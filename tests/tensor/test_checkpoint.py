@@ -9,7 +9,7 @@ import flame
 from flame import values
 from flame.ir.graph import toposort
 from flame.runtime import devices
-from flame.utils.checkpoint import checkpoint, checkpoint_sequential
+from flame.utils.checkpoint import checkpoint, checkpoint_sequential, create_selective_checkpoint_contexts
 from tests.support import oracle, run_cuda_on_numpy
 from tests.tensor.count import Products
 
@@ -256,3 +256,67 @@ def _value(n):
     out = np.empty(n.shape, n.dtype.numpy)
     devices.get("cpu").download(values.get(n), out)
     return out
+
+
+# --- what a policy keeps ----------------------------------------------------------------------------------------------
+def keeping(*names):
+    def wrap(f, *args):
+        return checkpoint(f, *args, context_fn=lambda: create_selective_checkpoint_contexts(names))
+
+    return wrap
+
+
+@pytest.mark.parametrize("read_first", [False, True])
+def test_products_that_are_kept_do_not_run_again(data, read_first):
+    ws, x = data
+    found = {}
+    for name, wrap in (("plain", plain), ("again", checkpoint), ("kept", keeping("matmul"))):
+        flame.manual_seed(3)
+        for w in ws:
+            w.grad = None
+        with Products() as seen:
+            loss = train(ws, x, wrap, rate=0.3)
+            if read_first:
+                loss.item()
+            loss.backward()
+            flame.realize(*[w.grad for w in ws])
+        found[name] = sum(seen.values()), [w.grad.numpy() for w in ws]
+        del loss
+    assert found["kept"][0] == found["plain"][0] < found["again"][0]
+    for a, b in zip(found["plain"][1], found["kept"][1]):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("names", [["matmul"], ["exp", "sin"], ["mul", "matmul", "tanh", "sum"]])
+def test_whatever_is_kept_the_gradients_are_the_same(names):
+    w = flame.tensor(np.random.default_rng(2).normal(size=(2, 2)), requires_grad=True)
+
+    def run(wrap):
+        x = small()
+
+        def f(t):
+            return ((t * 2).exp() @ w).tanh().sin() * wrap(lambda u: (u @ w).exp(), t)
+
+        y = (wrap(f, x * 1.5) @ w).sum()
+        first = flame.autograd.grad(y, [x, w], create_graph=True)
+        second = flame.autograd.grad(sum((g * g).sum() for g in first), [x, w])
+        return [g.numpy() for g in (*first, *second)]
+
+    for a, b in zip(run(keeping(*names)), run(plain)):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_a_policy_is_names_or_a_function_of_one():
+    seen = []
+
+    def policy(name):
+        seen.append(name)
+        return name == "sin"
+
+    x = small()
+    y = checkpoint(lambda t: t.exp().sin(), x, context_fn=lambda: create_selective_checkpoint_contexts(policy))
+    y.sum().backward()
+    assert {"exp", "sin"} <= set(seen)
+    np.testing.assert_allclose(x.grad.numpy(), np.cos(np.exp(x.detach().numpy())) * np.exp(x.detach().numpy()))
+    with pytest.raises(flame.FlameError, match="'matmull' is no operator"):
+        create_selective_checkpoint_contexts(["matmull"])
