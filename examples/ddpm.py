@@ -55,14 +55,13 @@ class UNet(nn.Module):
 
 
 def schedule(times):
-    """What each time leaves of the image before, all times until then leave together, and of noise when drawing.
+    """What each time leaves of the image before, and all times until then together: a cosine. (times, 2)
 
-    A cosine (Nichol and Dhariwal, arXiv:2102.09672). (times, 3)
+    Nichol and Dhariwal, arXiv:2102.09672.
     """
     share = np.cos((np.arange(times + 1) / times + 0.008) / 1.008 * math.pi / 2) ** 2
     each = np.maximum(share[1:] / share[:-1], 1e-3)
-    noise = np.sqrt(1 - each) * (np.arange(times) > 0)  # the last step draws none
-    return flame.tensor(np.stack([each, np.cumprod(each), noise], 1).astype(np.float32))
+    return flame.tensor(np.stack([each, np.cumprod(each)], 1).astype(np.float32))
 
 
 @flame.no_grad()
@@ -71,9 +70,11 @@ def sample(model, count, table):
     x = flame.randn(count, 1, 8, 8)
     for time in track(reversed(range(len(table))), "drawing", total=len(table)):
         t = flame.tensor([time] * count)  # data, not a number of the program: every time is the same kernels
-        each, left, noise = table[t].reshape(-1, 3, 1, 1, 1).unbind(1)
-        x = (x - (1 - each) / (1 - left).sqrt() * model(x, t)) / each.sqrt()
-        x = (x + flame.randn_like(x) * noise).realize()
+        each, left = table[t].reshape(-1, 2, 1, 1, 1).unbind(1)
+        before = left / each
+        image = ((x - (1 - left).sqrt() * model(x, t)) / left.sqrt()).clamp(-1, 1)
+        mean = (before.sqrt() * (1 - each) * image + each.sqrt() * (1 - before) * x) / (1 - left)
+        x = (mean + flame.randn_like(x) * ((1 - each) * (1 - before) / (1 - left)).sqrt()).realize()
     return x.numpy().reshape(-1, 8, 8) / 2 + 0.5
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flame.errors import FlameError
 from flame.nn.containers import ModuleDict, ModuleList
-from flame.nn.module import Module
+from flame.nn.module import Module, take_values
 from flame.nn.parameter import Parameter
 from flame.recording import no_grad
 from flame.tensor import Tensor
@@ -19,7 +19,7 @@ __all__ = ["ParametrizationList", "is_parametrized", "register_parametrization",
 class ParametrizationList(ModuleList):
     """The functions of one tensor, applied one after the other, and what they begin with: `original`, or several."""
 
-    def __init__(self, modules: list[Module], original: Any) -> None:
+    def __init__(self, modules: list[Module], original: Tensor) -> None:
         super().__init__(modules)
         values: Any = original
         for module in reversed(modules):
@@ -34,7 +34,7 @@ class ParametrizationList(ModuleList):
             elif self.several:
                 self.register_parameter(name, Parameter(value, original.requires_grad))
             else:  # the same object, so that an optimizer goes on training it
-                original.data = value
+                take_values([(original, value)], replace=True)
                 self.register_parameter(name, original)
 
     def names(self) -> list[str]:
