@@ -61,9 +61,10 @@ def _filled(name: str, input: Tensor, to: tuple[int, ...]) -> tuple[int, ...]:
     known = prod(n for n in to if n != -1)
     fits = known == input.numel() if not unknown else known > 0 and input.numel() % known == 0
     if unknown > 1 or not fits or min(to, default=0) < -1:
+        count = "" if unknown else f" ({known} elements)"
         raise ShapeError(
-            f"{name}: cannot fit {input.shape} ({input.numel()} elements) into {to}; the counts must agree, and one "
-            "size may be -1"
+            f"{name}: cannot fit {input.shape} ({input.numel()} elements) into {to}{count}; the counts must agree, "
+            "and one size may be -1"
         )
     return tuple(input.numel() // known if n == -1 else n for n in to)
 

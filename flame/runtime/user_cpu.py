@@ -4,8 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit, types
-
 from flame.errors import CompileError
 from flame.ir.dtype import by_name
 from flame.ir.library import KernelSpec, View
@@ -17,6 +15,8 @@ Argument = Any  # (dtype, ndim) of an array, or the type of a number
 @functools.lru_cache(256)
 def compiled(function: Callable[..., Any], arguments: tuple[Argument, ...], out: Argument, options: Any) -> Any:
     """Machine code for one set of dtypes and ranks; operands cannot be written to. Raises CompileError."""
+    from numba import njit, types  # takes half a second: only who has kernels of his own waits for it
+
     kinds = {int: types.int64, float: types.float64, bool: types.boolean}
     signature = [kinds[a] if isinstance(a, type) else _array(a[0], a[1], True) for a in arguments]
     made = njit(**dict(options), nogil=True)(function)
@@ -38,6 +38,8 @@ def refused(function: Callable[..., Any], problem: Exception) -> CompileError:
 
 
 def _array(dtype: str, ndim: int, readonly: bool) -> Any:
+    from numba import types
+
     element = getattr(types, {"bool": "boolean"}.get(dtype, dtype))
     return types.Array(element, ndim, "C", readonly=readonly)
 
