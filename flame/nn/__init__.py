@@ -7,7 +7,8 @@ from flame.nn.attention import FlashAttention, KeyValueCache, MultiHeadAttention
 from flame.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from flame.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from flame.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from flame.nn.layers import Bilinear, Embedding, Linear
+from flame.nn.embedding import Embedding, EmbeddingBag
+from flame.nn.layers import Bilinear, Linear
 from flame.nn.loss import *
 from flame.nn.module import Module
 from flame.nn.norm import (

@@ -1,15 +1,12 @@
-"""Linear, Bilinear and Embedding, with PyTorch's parameters."""
+"""Linear and Bilinear, with PyTorch's parameters."""
 
 import math
 
-from flame.errors import IndexingError
 from flame.ir.dtype import DType
 from flame.nn import functional as F
 from flame.nn import init
 from flame.nn.module import Module
 from flame.nn.parameter import blank
-from flame.ops.create import arange
-from flame.ops.elementwise import where
 from flame.tensor import Tensor
 
 
@@ -83,47 +80,3 @@ class Bilinear(Module):
     def extra_repr(self) -> str:
         sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
         return f"{sizes}, out_features={self.out_features}, bias={self.bias is not None}"
-
-
-class Embedding(Module):
-    """A table of vectors read by number. Integers (*) → (*, embedding_dim).
-
-    `weight` is (num_embeddings, embedding_dim). The table starts normal with variance 1; the row `padding_idx` starts
-    at 0 and gets no gradient.
-
-    >>> flame.nn.Embedding(10, 4)(flame.tensor([1, 9])).shape
-    (2, 4)
-    """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        device: str | None = None,
-        dtype: DType | None = None,
-    ) -> None:
-        super().__init__()
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise IndexingError(f"Embedding: padding_idx is {padding_idx}, but there are {num_embeddings} rows")
-            padding_idx %= num_embeddings
-        self.padding_idx = padding_idx
-        self.weight = blank(num_embeddings, embedding_dim, device=device, dtype=dtype)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw a new table."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            rows = arange(self.num_embeddings, device=self.weight.device).unsqueeze(-1)
-            init.set_(self.weight, where(rows == self.padding_idx, 0.0, self.weight))
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Integers (*) → (*, embedding_dim)."""
-        return F.embedding(input, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"

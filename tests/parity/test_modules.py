@@ -225,3 +225,28 @@ def test_adapting_a_model_and_taking_its_adapters_along():
     nn.adapters.merge(model)
     assert list(model.state_dict()) == plain
     np.testing.assert_allclose(model(given).detach().numpy(), adapted, rtol=1e-5, atol=1e-6)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("options", [{}, {"mode": "sum", "padding_idx": 1}, {"mode": "max"}], ids=str)
+def test_embedding_bags(options):
+    ours, theirs = nn.EmbeddingBag(6, 3, **options), torch.nn.EmbeddingBag(6, 3, **options)
+    assert repr(ours) == repr(theirs)
+    numbers = rng.integers(0, 6, (4, 5))
+    both(ours, theirs, numbers)
+    both(ours, theirs, numbers.reshape(-1), np.array([0, 3, 3, 11]))
+
+
+@pytest.mark.parametrize("kind", ["Embedding", "EmbeddingBag"])
+def test_tables_that_are_there_already(kind):
+    table, numbers = x(5, 3), np.array([[0, 4, 1]])
+    for options in ({}, {"freeze": False, "padding_idx": 4}):
+        ours = getattr(nn, kind).from_pretrained(flame.tensor(table), **options)
+        theirs = getattr(torch.nn, kind).from_pretrained(torch.tensor(table), **options)
+        assert ours.weight.requires_grad == theirs.weight.requires_grad and repr(ours) == repr(theirs)
+        found, wanted = ours(flame.tensor(numbers)), theirs(torch.tensor(numbers))
+        np.testing.assert_allclose(found.detach().numpy(), wanted.detach().numpy(), rtol=1e-6)
+    with pytest.raises(flame.errors.StateError, match="max_norm"):
+        getattr(nn, kind)(5, 3, max_norm=1.0)
+    with pytest.raises(flame.errors.ShapeError, match="two dimensions"):
+        getattr(nn, kind).from_pretrained(flame.ones(3))

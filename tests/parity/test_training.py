@@ -97,6 +97,7 @@ ENTRIES = {  # name: positional arguments, batch, call, options: the first in th
     "Bilinear": ((4, 3, 2), floats((6, 4), (6, 3)), plainly, [{}, {"bias": False}]),
     "PReLU": ((), ROW, plainly, [{"num_parameters": 4}, {}, {"init": 0.6}]),
     "Embedding": ((7, 3), numbers(7, 4, 5), plainly, [{"padding_idx": 2}, {}, {"padding_idx": -1}]),
+    "EmbeddingBag": ((7, 3), numbers(7, 4, 5), plainly, [{"mode": "sum"}, {}, {"mode": "max"}, {"padding_idx": 2}]),
     "Conv1d": ((3, 4, 3), LINE, plainly, [{"padding": 1}, *CONVS, *PADDED, {"groups": 1}]),
     "Conv2d": ((4, 4, 3), IMAGE, plainly, [{"padding": 1, "groups": 2}, *CONVS, *PADDED, {"groups": 4, "padding": 2}]),
     "Conv3d": ((2, 4, 2), VOLUME, plainly, [{"stride": 2}, {"groups": 2, "padding": 1}, {"dilation": 2}]),
@@ -127,6 +128,7 @@ ENTRIES = {  # name: positional arguments, batch, call, options: the first in th
 MADE_OF_THESE = {
     "Transformer", "TransformerEncoder", "TransformerDecoder",  # below, and in test_modules
     "MultiHeadAttention",  # another name of MultiheadAttention
+    "FlashAttention",  # beside it in tests/nn/test_attention.py
 }  # fmt: skip
 
 
@@ -152,7 +154,7 @@ def test_a_layer_learns_as_pytorchs(name, options):
 
 def test_whatever_learns_is_in_the_table():
     kinds = {name: kind for name, kind in vars(nn).items() if inspect.isclass(kind) and issubclass(kind, nn.Module)}
-    files = {f"flame.nn.{name}" for name in ("attention", "bags", "conv", "layers", "norm", "rnn", "transformer")}
+    files = {f"flame.nn.{name}" for name in ("attention", "conv", "embedding", "layers", "norm", "rnn", "transformer")}
     learning = {name for name, kind in kinds.items() if kind.__module__ in files and not issubclass(kind, Plain)}
     assert learning | {"PReLU"} == ENTRIES.keys() | MADE_OF_THESE
 

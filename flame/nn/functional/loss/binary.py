@@ -110,5 +110,5 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, red
     """
     check_floating("hinge_embedding_loss", input=input)
     near = where(target == -1, 0.0, input)
-    far = where(target == 1, 0.0, (margin - input).relu())
+    far = where(target == 1, 0.0, (margin - input).clamp(min=0.0))
     return reduce(near + far, reduction, "hinge_embedding_loss")

@@ -38,7 +38,7 @@ def margin_ranking_loss(
             f"margin_ranking_loss: shapes {tuple(input1.shape)}, {tuple(input2.shape)} and target "
             f"{tuple(target.shape)} must have equally many dimensions; reshape or unsqueeze them"
         )
-    return reduce((margin - target * (input1 - input2)).relu(), reduction, "margin_ranking_loss")
+    return reduce((margin - target * (input1 - input2)).clamp(min=0.0), reduction, "margin_ranking_loss")
 
 
 def cosine_embedding_loss(
@@ -61,7 +61,7 @@ def cosine_embedding_loss(
         )
     length = ((input1 * input1).sum(-1) + COSINE_EPS) * ((input2 * input2).sum(-1) + COSINE_EPS)
     cosine = (input1 * input2).sum(-1) / length.sqrt()
-    loss = where(target == 1, 1 - cosine, where(target == -1, (cosine - margin).relu(), 0.0))
+    loss = where(target == 1, 1 - cosine, where(target == -1, (cosine - margin).clamp(min=0.0), 0.0))
     return reduce(loss, reduction, name)
 
 
@@ -196,4 +196,4 @@ def _triplet(
         )
     near, far = distance(anchor, positive), distance(anchor, negative)
     far = far.minimum(distance(positive, negative)) if swap else far
-    return reduce((margin + near - far).relu(), reduction, name)
+    return reduce((margin + near - far).clamp(min=0.0), reduction, name)
