@@ -238,6 +238,16 @@ def from_host(tensor: Tensor, device: Device) -> tuple[Tensor, Callable[[], None
     return from_memory(buffer, tensor.shape, tensor.dtype, device), arrive
 
 
+def send_away(tensor: Tensor) -> None:
+    """Let a computed value wait in the host's memory until it is read, by a plan or by anybody."""
+    values.send_to_host(tensor.node, tensor.device)
+
+
+def is_away(tensor: Tensor) -> bool:
+    """Whether the value waits in the host's memory."""
+    return values.on_host(tensor.node) is not None
+
+
 def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:
     """A 0-d tensor that kernels receive by value: a number that changes each step compiles nothing anew."""
     node = nd.leaf(nd.fresh(), (), dtype, host=True)

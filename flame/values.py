@@ -41,6 +41,15 @@ class Donated:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosted:
+    """Stands where a value is that waits in the host's memory; it comes back when it is read."""
+
+    memory: Buffer
+    wait: Callable[[], None]  # until it is there
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """A compiled graph on its device, and which inputs its leaves are."""
 
@@ -86,7 +95,8 @@ class Watch:
 
 Answer = TypeVar("Answer")
 Site = tuple[int, int]  # id of an index, and the size of the axis that it is for
-_values: dict[int, tuple["ReferenceType[Node]", Value | Donated]] = {}
+Entry = Value | Donated | Hosted
+_values: dict[int, tuple["ReferenceType[Node]", Entry]] = {}
 _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
 _kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
@@ -116,7 +126,7 @@ class Either:
         return node in self.others or node in COMPUTED
 
 
-def put(node: Node, value: Value | Donated) -> None:
+def put(node: Node, value: Entry) -> None:
     """Give a node its value; it is forgotten with the node."""
     key = id(node)
     _forget(key)
@@ -146,7 +156,29 @@ def get(node: Node) -> Value | None:
             f"the value of {node!r} (made at {origins.get(node, 'an unknown line')}) is gone: its memory was donated "
             f"at {found[1].line}; compute what you need from it before that step, or clone() it"
         )
-    return found[1]
+    return _back(node, found[1]) if isinstance(found[1], Hosted) else found[1]
+
+
+def _back(node: Node, value: Hosted) -> Buffer:
+    """A value comes back from the host; later work waits for it."""
+    value.wait()
+    buffer, arrive = value.device.fetch(value.memory, value.memory.line)
+    arrive()
+    put(node, buffer)
+    return buffer
+
+
+def send_to_host(node: Node, device: Device) -> None:
+    """Let a value wait in the host's memory until it is read; what has none, or is seen from outside, stays."""
+    found = _values.get(id(node))
+    if found is not None and isinstance(found[1], Buffer) and found[1].nbytes and not found[1].lent:
+        put(node, Hosted(*device.store(found[1]), device))
+
+
+def on_host(node: Node) -> Hosted | None:
+    """The value of a node, if it waits in the host's memory."""
+    found = _values.get(id(node))
+    return found[1] if found is not None and isinstance(found[1], Hosted) else None
 
 
 def count() -> int:
@@ -355,10 +387,8 @@ def planned(
     if readers:
         direct, _, differentiate = readers({n: i for i, n in enumerate(order)})
         kept = retain(order, set(inputs), set(wanted), {*direct, *(n for n in differentiate() if n in set(order))})
-    numbered = {
-        n: leaf(-1 - i, n.shape, n.dtype, n in COMPUTED and not isinstance(get(n), Buffer))
-        for i, n in enumerate(inputs)
-    }
+    number = {n for n in inputs if n in COMPUTED and not on_host(n) and not isinstance(get(n), Buffer)}
+    numbered = {n: leaf(-1 - i, n.shape, n.dtype, n in number) for i, n in enumerate(inputs)}
     return compiler.plan(substitute((*wanted, *kept), numbered), device.target), kept
 
 

@@ -143,7 +143,11 @@ def checkpoint(
 
 
 def region(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], keep: Keep | None = None
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    keep: Keep | None = None,
+    kind: type[Region] = Region,
 ) -> Any:
     """As `checkpoint`: what a module's call is under `apply_checkpointing`."""
     if not is_grad_enabled():
@@ -158,7 +162,7 @@ def region(
     results = [found[i].node for i in which]
     inputs, late = _frontier(results, given, outside)
     kept = [] if keep is None else _chosen(results, inputs, keep)
-    call = Region(inputs, late, results, kept)
+    call = kind(inputs, late, results, kept)
     for number, i in enumerate(which):
         node = hold(apply("result", results[number], uid=fresh()), Held(call, number))
         found[i] = Tensor(node, found[i].device, True, is_leaf=False)

@@ -11,6 +11,7 @@ from flame.memory.statistics import (
     reset_peak,
     reset_peak_memory_stats,
 )
+from flame.memory.streaming import offload_modules
 
 __all__ = [
     "empty_cache",
@@ -20,6 +21,7 @@ __all__ = [
     "memory_reserved",
     "memory_stats",
     "memory_summary",
+    "offload_modules",
     "reset_peak",
     "reset_peak_memory_stats",
 ]

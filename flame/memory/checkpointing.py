@@ -75,12 +75,7 @@ def apply_checkpointing(
     number of the model's output, by default the sum of what depends on parameters. Raises OutOfMemoryError, and
     changes nothing, where not even all checkpoints are enough.
     """
-    chosen = _matching(model, policy)
-    if not chosen:
-        raise FlameError(
-            "apply_checkpointing: no module was chosen: "
-            + ("the policy matches none" if policy is not None else "the model has no blocks; say which by policy=")
-        )
+    chosen = matching("apply_checkpointing", model, policy)
     if budget is not None:
         if sample is None:
             raise FlameError("apply_checkpointing: a budget needs sample=, inputs of the size that training will have")
@@ -99,14 +94,20 @@ def _bytes(budget: int | str) -> int:
     return found
 
 
-def _matching(model: Module, policy: Policy | None) -> Named:
-    """The modules that a policy chooses."""
+def matching(name: str, model: Module, policy: Policy | None) -> Named:
+    """The modules that a policy chooses; raises FlameError, under the name of who asks, where there are none."""
+    every = list(model.named_modules())
     if policy is None:
-        return _blocks("", model, False)
-    if callable(policy) and not isinstance(policy, type):
-        return [(name, module) for name, module in model.named_modules() if policy(name, module)]
-    classes = (policy,) if isinstance(policy, type) else tuple(policy)
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, classes)]
+        chosen = _blocks("", model, False)
+    elif callable(policy) and not isinstance(policy, type):
+        chosen = [(path, module) for path, module in every if policy(path, module)]
+    else:
+        classes = (policy,) if isinstance(policy, type) else tuple(policy)
+        chosen = [(path, module) for path, module in every if isinstance(module, classes)]
+    if not chosen:
+        why = "the policy matches none" if policy is not None else "the model has no blocks; say which by policy="
+        raise FlameError(f"{name}: no module was chosen: {why}")
+    return chosen
 
 
 def _blocks(name: str, module: Module, member: bool) -> Named:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from flame.config import read_bytes
 from flame.errors import FlameError
 from flame.optim.base import Due, Optimizer, State
-from flame.tensor import Tensor, from_host, realize, to_host
+from flame.tensor import Tensor, from_host, is_away, realize, send_away, to_host
 
 Kind = TypeVar("Kind", bound=Optimizer)
 Wait = Callable[[], None]
@@ -97,11 +97,14 @@ class Offload:
         before = {param: self.optimizer.state[param] for param in states}
         _all(arrivals)
         self.optimizer.state.update(states)
+        away = [param for _, param in part if is_away(param)]
         try:
             self.optimizer._update(part)
         except BaseException:
             self.optimizer.state.update(before)
             raise
+        for param in away:  # of a module that streams its parameters: they come for the update only
+            send_away(param)
 
     def _leave(self, param: Tensor) -> list[Wait]:
         """Send the state of a parameter to the host; wait for it by the calls that come back."""

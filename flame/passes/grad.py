@@ -29,13 +29,15 @@ def pullback(
     for item in order:
         if item not in leads and item not in stop and any(s in leads for s in sources(item)):
             leads.add(item)
-    grads = dict(seeds)
+    grads, asked = dict(seeds), set(wanted)
     arrived: dict[Call, dict[int, Node]] = {}
     for item in reversed(order):
         if isinstance(item, Call):
-            parts = _of_call(item, arrived.get(item), sketch) if item in leads else ()
+            parts = _of_call(item, arrived.pop(item, None), sketch) if item in leads else ()
         else:
             parts = _of_node(item, grads, leads, stop, arrived, sketch)
+            if item not in asked:
+                grads.pop(item, None)  # complete and passed on: nothing may hold it, for it may have a value
         if config.anomaly:
             _note(item, parts)
         for s, part in zip(sources(item), parts):

@@ -141,3 +141,38 @@ def test_a_budget_is_what_a_gpu_measures():
     chosen = apply_checkpointing(model, budget=budget, sample=x, loss=lambda out: out.square().mean())
     assert 0 < len(chosen)
     assert max(peak(False), peak(True)) <= budget
+
+
+def test_streamed_modules_give_the_same_numbers_in_less_memory():
+    from flame.memory import offload_modules
+    from flame.utils.checkpoint import apply_checkpointing
+
+    pool, found, peaks = devices.get("cuda").pool, {}, {}
+    for name in ("checkpointed", "streamed"):
+        flame.manual_seed(0)
+        block = lambda: nn.Sequential(nn.Linear(256, 256, device="cuda"), nn.Tanh(), nn.Dropout(0.1))
+        model, x = nn.Sequential(*[block() for _ in range(12)]), flame.randn(16384, 256, device="cuda").realize()
+        flame.realize(*model.parameters())
+        optimizer = optim.offload(optim.AdamW(model.parameters()), "1MiB")
+        if name == "streamed":
+            offload_modules(model, parameters=True)
+        else:
+            apply_checkpointing(model)
+        with flame.config(fuse=False):
+            found[name] = []
+            for _ in range(5):
+                gc.collect()
+                pool.reset_peak()
+                before = pool.stats().in_use
+                optimizer.zero_grad()
+                loss = model(x).square().mean()
+                loss.item()
+                loss.backward()
+                optimizer.step()
+                found[name].append(loss.item())
+                peaks[name] = pool.stats().peak - before
+        found[name] += [p.numpy() for p in model.parameters()]
+        del model, optimizer, loss
+    for a, b in zip(found["checkpointed"], found["streamed"]):
+        np.testing.assert_array_equal(a, b)
+    assert peaks["streamed"] <= peaks["checkpointed"] - 6 * 16384 * 256 * 4

@@ -1,0 +1,90 @@
+"""Modules whose arguments, and parameters if wanted, wait in the host's memory between forward and backward.
+
+Such a module is computed when it is called, and its gradients when they are asked for: a plan of the whole step would
+need everything on the device at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from flame.autograd.checkpoint import Region, region
+from flame.autograd.tree import leaves
+from flame.ir.held import Partial
+from flame.ir.node import Node
+from flame.memory.checkpointing import Policy, matching
+from flame.nn.hooks import Hooks
+from flame.nn.module import Module
+from flame.recording import is_grad_enabled
+from flame.runtime.device import Device
+from flame.tensor import Tensor, realize, send_away
+from flame.values import on_host, put, send_to_host
+
+
+def offload_modules(model: Module, policy: Policy | None = None, *, parameters: bool = False) -> list[str]:
+    """Keep what blocks of a model need for gradients in the host's memory, in place; returns their names.
+
+    Each chosen module (as `apply_checkpointing` chooses) becomes a checkpoint whose arguments wait on the host, through
+    pinned memory: forward copies them out beside later work, backward brings them back one module at a time. With
+    `parameters`, those of the module wait there too, and come for its forward, its backward and, one part at a time
+    under `optim.offload`, for their update. `flame.utils.checkpoint.remove_checkpointing` ends it.
+
+    >>> net = flame.nn.Sequential(*[flame.nn.Sequential(flame.nn.Linear(2, 2)) for _ in range(2)])
+    >>> flame.memory.offload_modules(net)
+    ['0', '1']
+    >>> net(flame.ones(1, 2)).sum().backward()
+    """
+    chosen = matching("offload_modules", model, policy)
+    for _, module in chosen:
+        module._hooks = module._hooks or Hooks()
+        module._hooks.around = partial(_streamed, parameters=parameters)
+        if parameters:
+            realize(*module.parameters())
+            _away(module)
+    return [name for name, _ in chosen]
+
+
+def _away(module: Module) -> None:
+    for param in module.parameters():
+        send_away(param)
+
+
+def _streamed(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any], parameters: bool) -> Any:
+    """A call of a module, computed at once; what its gradients will read waits on the host."""
+    realize(*_tensors((args, kwargs)))
+    output = region(forward, args, kwargs, kind=Streamed) if is_grad_enabled() else forward(*args, **kwargs)
+    made = _tensors(output)
+    realize(*made)
+    for call in {t.node.held.call: t for t in made if t.node.held is not None}:
+        if isinstance(call, Streamed):
+            call.leave(made[0].device)
+    if parameters:
+        _away(forward.__self__)
+    return output
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [t for t in leaves(value) if isinstance(t, Tensor)]
+
+
+class Streamed(Region):
+    """A region whose gradients are computed where they are asked for, from arguments that come back for that."""
+
+    device: Device
+
+    def leave(self, device: Device) -> None:
+        """The arguments wait on the host from now on."""
+        self.device = device
+        for n in self.late:
+            send_to_host(n, device)
+
+    def gradients(self, given: Mapping[int, Node]) -> Partial:
+        waiting = {n: there for n in self.inputs if (there := on_host(n))}
+        parts = super().gradients(given)
+        made = [None if n is None else Tensor(n, self.device) for n in parts]
+        realize(*[t for t in made if t is not None])
+        for n, there in waiting.items():
+            put(n, there)  # a value never changes: what is on the host is still it
+        return (
+            parts if is_grad_enabled() else tuple(None if t is None else t.node for t in made)
+        )  # leaves hold no graph
