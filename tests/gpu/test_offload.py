@@ -8,7 +8,9 @@ import pytest
 import flame
 from flame import nn, optim
 from flame.errors import OutOfMemoryError
+from flame.memory import offload_modules
 from flame.runtime import devices
+from flame.utils.checkpoint import apply_checkpointing
 
 pytestmark = pytest.mark.gpu
 WIDTH, LAYERS = 1024, 8
@@ -117,8 +119,6 @@ def test_counters_of_the_gpu():
 
 
 def test_a_budget_is_what_a_gpu_measures():
-    from flame.utils.checkpoint import apply_checkpointing
-
     flame.manual_seed(0)
     layers = [nn.TransformerEncoderLayer(64, 4, 256, dropout=0.1, batch_first=True, device="cuda") for _ in range(6)]
     model, x = nn.Sequential(*layers), flame.randn(8, 128, 64, device="cuda").realize()
@@ -144,14 +144,12 @@ def test_a_budget_is_what_a_gpu_measures():
 
 
 def test_streamed_modules_give_the_same_numbers_in_less_memory():
-    from flame.memory import offload_modules
-    from flame.utils.checkpoint import apply_checkpointing
-
     pool, found, peaks = devices.get("cuda").pool, {}, {}
     for name in ("checkpointed", "streamed"):
         flame.manual_seed(0)
-        block = lambda: nn.Sequential(nn.Linear(256, 256, device="cuda"), nn.Tanh(), nn.Dropout(0.1))
-        model, x = nn.Sequential(*[block() for _ in range(12)]), flame.randn(16384, 256, device="cuda").realize()
+        layers = [nn.Linear(256, 256, device="cuda") for _ in range(12)]
+        model = nn.Sequential(*[nn.Sequential(layer, nn.Tanh(), nn.Dropout(0.1)) for layer in layers])
+        x = flame.randn(16384, 256, device="cuda").realize()
         flame.realize(*model.parameters())
         optimizer = optim.offload(optim.AdamW(model.parameters()), "1MiB")
         if name == "streamed":
