@@ -13,6 +13,8 @@ from flame.io import load, save
 from flame.ir.dtype import (
     DType,
     bfloat16,
+    float8_e4m3fn,
+    float8_e5m2,
     float16,
     float32,
     float64,

@@ -24,6 +24,7 @@ from flame.runtime.execute import Executable
 Roots = tuple[Node, ...]
 Values = Mapping[Node, Any]
 RELATIVE = {"float64": 1e-11, "float32": 1e-5, "bfloat16": 2**-7, "float16": 2**-10}  # of one operator
+RELATIVE |= {"float8_e4m3fn": 0.0, "float8_e5m2": 0.0}  # moved and cast, which is exact
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------

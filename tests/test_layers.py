@@ -78,7 +78,7 @@ HOUSE = {
     "memory": Room(GROUND | DOOR | CORRIDOR | {"ops", "autograd", "nn", "optim", "runtime"}, ARRAYS),
     "cuda": Room(frozenset({"errors", "memory", "runtime", "values"})),
     "jit": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS),
-    "amp": Room(GROUND | DOOR | {"ops", "autograd", "nn", "runtime"}, frozenset({"numpy"})),
+    "amp": Room(GROUND | DOOR | {"ops", "autograd", "nn", "runtime"}, ARRAYS),
     "io": Room(GROUND | DOOR | {"ops", "nn"}, ARRAYS),
     "data": Room(GROUND | DOOR | {"ops", "runtime"}, ARRAYS),
     "distributed": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS | CUDA),

@@ -1,4 +1,4 @@
-"""Mixed precision under torch.amp's names: `autocast` regions, loss scaling, rounding by chance."""
+"""Mixed precision under torch.amp's names: `autocast` regions, loss scaling, rounding by chance, float8."""
 
 from types import ModuleType
 
@@ -10,6 +10,7 @@ from flame.amp.autocast import (
     get_autocast_dtype,
     is_autocast_enabled,
 )
+from flame.amp.float8 import float8_dequantize, float8_quantize
 from flame.amp.scaler import GradScaler
 from flame.nn import functional
 from flame.ops import linalg
@@ -21,6 +22,8 @@ __all__ = [
     "autocast",
     "custom_bwd",
     "custom_fwd",
+    "float8_dequantize",
+    "float8_quantize",
     "get_autocast_dtype",
     "is_autocast_enabled",
     "stochastic_round",

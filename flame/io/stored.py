@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Union
 
-import ml_dtypes
 import numpy as np
 
 from flame.errors import CheckpointError, DTypeError
@@ -25,7 +24,6 @@ MOST_DIMENSIONS = 64  # NumPy's own limit
 KINDS = {
     **{name: kind.numpy for name, kind in dt.BY_NAME.items()},
     **{name: np.dtype(name) for name in ("uint16", "uint32", "uint64", "complex64", "complex128")},
-    **{name: np.dtype(getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2")},
 }
 
 
@@ -70,7 +68,7 @@ def load_array(array: np.ndarray, dtype: DType | None = None, device: Where = No
         known(array.dtype)
     elif dtype.numpy != array.dtype:
         with np.errstate(over="ignore", invalid="ignore"):
-            array = array.astype(dtype.numpy)
+            array = dt.converted(array, dtype.numpy)
     return from_array(array, _where(device))
 
 

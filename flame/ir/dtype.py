@@ -40,7 +40,12 @@ class DType:
     @property
     def register(self) -> "DType":
         """The type its values have inside a kernel: half precisions exist in memory only."""
-        return float32 if self.size == 2 and self.is_float else self
+        return float32 if self.size < 4 and self.is_float else self
+
+    @property
+    def stored(self) -> bool:
+        """True where it only keeps values: float8 is moved and cast, and computed with in another dtype."""
+        return self.size == 1 and self.category == FLOAT
 
 
 boolean = DType("bool", 1, BOOL, np.dtype(np.bool_))
@@ -50,14 +55,16 @@ int16 = DType("int16", 2, INT, np.dtype(np.int16))
 int32 = DType("int32", 4, INT, np.dtype(np.int32))
 int64 = DType("int64", 8, INT, np.dtype(np.int64))
 float16 = DType("float16", 2, FLOAT, np.dtype(np.float16))
+float8_e4m3fn = DType("float8_e4m3fn", 1, FLOAT, np.dtype(ml_dtypes.float8_e4m3fn))
+float8_e5m2 = DType("float8_e5m2", 1, FLOAT, np.dtype(ml_dtypes.float8_e5m2))
 bfloat16 = DType("bfloat16", 2, FLOAT, np.dtype(ml_dtypes.bfloat16))
 float32 = DType("float32", 4, FLOAT, np.dtype(np.float32))
 float64 = DType("float64", 8, FLOAT, np.dtype(np.float64))
 
-BY_NAME = {d.name: d for d in (boolean, uint8, int8, int16, int32, int64, float16, bfloat16, float32, float64)}
+_WIDER = (boolean, int8, uint8, int16, int32, int64, float16, bfloat16, float32, float64)
+BY_NAME = {d.name: d for d in (*_WIDER, float8_e4m3fn, float8_e5m2)}
 _BY_NUMPY = {d.numpy: d for d in BY_NAME.values()}
 _default = float32
-_WIDER = (boolean, int8, uint8, int16, int32, int64, float16, bfloat16, float32, float64)
 
 
 def by_name(name: str) -> DType:
@@ -74,6 +81,19 @@ def of_numpy(kind: object) -> DType:
     return found
 
 
+def converted(array: np.ndarray, kind: np.dtype) -> np.ndarray:
+    """An array in the NumPy dtype of one of FLAME's; float8_e4m3fn, which has no infinity, saturates as PyTorch's."""
+    if kind in (float8_e4m3fn.numpy, float8_e5m2.numpy) and array.dtype != kind:
+        array = array.astype(np.float32)
+        array = np.clip(array, -448.0, 448.0) if kind == float8_e4m3fn.numpy else array
+    return array.astype(kind)
+
+
+def is_known(kind: object) -> bool:
+    """True for the NumPy dtype of one of FLAME's."""
+    return kind in _BY_NUMPY
+
+
 def default() -> DType:
     """The floating dtype of what says none: float32, unless `set_default` chose another."""
     return _default
@@ -82,8 +102,8 @@ def default() -> DType:
 def set_default(dtype: DType) -> None:
     """Let Python's floats, and tensors made without a dtype, be of this one."""
     global _default
-    if not dtype.is_float:
-        raise DTypeError(f"the default dtype must be floating, got {dtype.name}")
+    if not dtype.is_float or dtype.stored:
+        raise DTypeError(f"the default dtype must be one of floats to compute with, got {dtype.name}")
     _default = dtype
 
 
@@ -102,6 +122,8 @@ def promote(a: DType, b: DType) -> DType:
     """The dtype in which values of `a` and `b` meet (torch.promote_types)."""
     if a is b:
         return a
+    if a.stored or b.stored:
+        raise DTypeError(f"{a.name} and {b.name} meet in no dtype: float8 keeps values only; cast first, e.g. .float()")
     low, high = sorted((a, b), key=_WIDER.index)
     if (low, high) == (int8, uint8):
         return int16

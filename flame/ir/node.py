@@ -10,6 +10,8 @@ import math
 from typing import TYPE_CHECKING, Any, Union
 from weakref import WeakValueDictionary
 
+import numpy as np
+
 from flame.errors import FlameError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
@@ -148,6 +150,8 @@ def alive() -> int:
 def const(value: object, dtype: DType | None = None) -> Node:
     """One number, of shape (). Its text is part of its identity: 0.0 is not -0.0, and nan is nan."""
     dtype = dtype or dt.of_scalar(value)
+    if dtype.stored:
+        value = dt.converted(np.asarray(value), dtype.numpy)
     number: Any = dtype.numpy.type(value).item()
     if number != number:
         number = math.nan

@@ -144,12 +144,19 @@ def matmul(a: Shape, b: Shape) -> Shape:
 
 
 # --- dtypes ---------------------------------------------------------------------------------------
-def keep(*dtypes: DType, **_: Any) -> DType:
+def held(*dtypes: DType, **_: Any) -> DType:
+    """Of what moves elements, and computes nothing with them."""
     first = dtypes[0]
     for i, d in enumerate(dtypes):
         if d is not first:
             raise DTypeError(f"operand {i} is {d.name}, operand 0 is {first.name}; cast one of them first")
     return first
+
+
+def keep(*dtypes: DType, **_: Any) -> DType:
+    if held(*dtypes).stored:
+        raise DTypeError(f"{dtypes[0].name} keeps values only; cast it first, e.g. .float()")
+    return dtypes[0]
 
 
 def floating(*dtypes: DType, **_: Any) -> DType:
@@ -203,7 +210,7 @@ def logical(*dtypes: DType, **_: Any) -> DType:
 def second(condition: DType, a: DType, b: DType) -> DType:
     if condition is not dt.boolean:
         raise DTypeError(f"the condition must be bool, got {condition.name}; compare first, e.g. x > 0")
-    return keep(a, b)
+    return held(a, b)
 
 
 def first_by_index(a: DType, index: DType, **_: Any) -> DType:
@@ -219,7 +226,9 @@ def integers(*dtypes: DType, **_: Any) -> DType:
     return dt.int64
 
 
-def positions(*_: DType, **__: Any) -> DType:
+def positions(*dtypes: DType, **_: Any) -> DType:
+    if dtypes:
+        keep(dtypes[0])
     return dt.int64
 
 

@@ -19,7 +19,12 @@ Out = Callable[..., Any] | None
 Sizes = int | Sequence[int] | Callable[..., Any] | None
 NUMBERS = (bool, int, float)
 BLOCK = 256  # threads of a block, unless the user says otherwise
-WITHOUT = {"numba": ("float16", "bfloat16"), "numba.cuda": ("bfloat16",), "cuda": ()}  # dtypes a language cannot name
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+WITHOUT = {
+    "numba": ("float16", "bfloat16", *FLOAT8),
+    "numba.cuda": ("bfloat16", *FLOAT8),
+    "cuda": FLOAT8,
+}  # dtypes a language cannot name
 
 
 class Kernel(ABC):

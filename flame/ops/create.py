@@ -64,7 +64,7 @@ def tensor(data: Any, *, dtype: DType | None = None, device: Where = None, requi
     array = np.asarray(data) if isinstance(data, (np.ndarray, np.generic)) else _listed(data, dtype)
     if dtype is not None:
         with np.errstate(over="ignore", invalid="ignore"):
-            array = array.astype(dtype.numpy)
+            array = dt.converted(array, dtype.numpy)
     if requires_grad and not dt.of_numpy(array.dtype).is_float:
         raise DTypeError(f"tensor: only floating tensors can require gradients, not {dt.of_numpy(array.dtype)}")
     return from_array(array, _where(device), requires_grad)
@@ -82,7 +82,7 @@ def _listed(data: Any, dtype: DType | None) -> np.ndarray:
         kind = _promoted(data) if own else dt.default() if array.dtype == np.float64 else None
     except (ValueError, OverflowError) as problem:
         raise DTypeError(f"tensor: the nested lists are ragged ({problem}); make all rows equally long") from None
-    if (array.dtype.kind not in "biuf" and array.dtype != dt.bfloat16.numpy) or array.dtype == np.uint64:
+    if (array.dtype.kind not in "biuf" and not dt.is_known(array.dtype)) or array.dtype == np.uint64:
         raise DTypeError(f"tensor: cannot make numbers of {data!r}; give numbers, lists of numbers or NumPy arrays")
     if dtype is not None and dtype.category == dt.INT and array.dtype.kind in "iu" and array.size:
         info = np.iinfo(dtype.numpy)  # PyTorch lets negative numbers wrap into unsigned ones

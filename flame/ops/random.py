@@ -200,7 +200,7 @@ def _leading(words: Tensor, digits: int, dtype: DType) -> Tensor:
 def floating(name: str, dtype: DType | None) -> DType:
     """The dtype of a draw, the default one where none is given; raises FlameError unless it is floating."""
     found = dtype or dt.default()
-    if not found.is_float:
+    if not found.is_float or found.stored:
         raise FlameError(f"{name}: draws floating numbers, but dtype is {found}; use randint, or cast the result")
     return found
 

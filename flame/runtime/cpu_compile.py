@@ -25,7 +25,8 @@ from flame.runtime import cache
 CTYPES = {"address": ctypes.c_int64, "int64": ctypes.c_int64, "int32": ctypes.c_int32, "int16": ctypes.c_int16,
           "int8": ctypes.c_int8, "uint8": ctypes.c_uint8, "float32": ctypes.c_float, "float64": ctypes.c_double,
           "boolean": ctypes.c_bool, "bool": ctypes.c_bool,
-          "float16": ctypes.c_float, "bfloat16": ctypes.c_float}  # fmt: skip
+          "float16": ctypes.c_float, "bfloat16": ctypes.c_float,
+          "float8_e4m3fn": ctypes.c_float, "float8_e5m2": ctypes.c_float}  # fmt: skip
 FAST_MATH = {"contract", "arcp"}  # not nsz: -0.0 is a result like any other; folds carry their own flags
 _loaded = itertools.count()
 LOCK = threading.RLock()  # neither Numba's compiler nor LLVM's global state is safe between threads
@@ -102,7 +103,8 @@ def _lower(function: Callable, signature: tuple[str, ...]) -> tuple:
     from numba.core.cpu_options import FastMathOptions
     from numba.core.registry import cpu_target
 
-    kinds = {"address": numba.int64, "bool": numba.boolean, "float16": numba.float32, "bfloat16": numba.float32}
+    narrow = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+    kinds = {"address": numba.int64, "bool": numba.boolean, **dict.fromkeys(narrow, numba.float32)}
     arguments = [numba.int64] * 3 + [kinds[s] if s in kinds else getattr(numba, s) for s in signature]
     typing, target = cpu_target.typing_context, cpu_target.target_context
     typing.refresh()

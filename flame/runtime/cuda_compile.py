@@ -21,6 +21,7 @@ from flame.runtime import cache
 
 FAST = {"contract", "nsz", "arcp", "afn"}  # never nnan or ninf: -inf is the identity of maximum
 TYPES = {"address": "int64", "bool": "boolean", "bfloat16": "float32", "float16": "float32"}
+TYPES |= {"float8_e4m3fn": "float32", "float8_e5m2": "float32"}
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
 
 BOUND = re.compile(r"\.minnctapersm \d+\n")  # how many blocks must fit on a multiprocessor

@@ -11,8 +11,10 @@ F16, F32, F64, VOID = ir.HalfType(), ir.FloatType(), ir.DoubleType(), ir.VoidTyp
 PAIR = ir.VectorType(I32, 2)  # a 64-bit value as two words: the form that shuffles and wide accesses move
 
 SIZE = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "float16": 2, "bfloat16": 2}
+SIZE |= {"float8_e4m3fn": 1, "float8_e5m2": 1}
 SIZE |= {"int32": 4, "float32": 4, "int64": 8, "float64": 8}
 VALUE = {"bool": types.boolean, "float16": types.float32, "bfloat16": types.float32}  # the register type of each dtype
+VALUE |= {"float8_e4m3fn": types.float32, "float8_e5m2": types.float32}
 VALUE |= {name: getattr(types, name) for name in ("int8", "uint8", "int16", "int32", "int64", "float32", "float64")}
 REGISTER = {
     "bool": I1,

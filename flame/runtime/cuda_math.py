@@ -8,6 +8,7 @@ relative error grows with |x|: 4e-7 near 0, 1e-6 at 20, 4e-6 at 87.
 from llvmlite import ir
 from numba import types
 
+from flame.runtime import float8
 from flame.runtime.cuda_emit import (
     F32,
     F64,
@@ -326,7 +327,7 @@ def unsigned(kind: str, bits: int):
 
 # --- conversions ----------------------------------------------------------------------------------
 def cast(dtype: str):
-    """The rule of `to_{dtype}`; bfloat16 and float16 give the float32 nearest in that format."""
+    """The rule of `to_{dtype}`; narrow floats give the float32 nearest in that format."""
     to = VALUE[dtype]
 
     def rule(given):
@@ -341,6 +342,8 @@ def cast(dtype: str):
             x = context.cast(b, x, given, to)
             if dtype == "bfloat16":
                 return widen_bfloat16(b, round_bfloat16(b, x))
+            if dtype in float8.FORMATS:
+                return float8.decode(b, float8.encode(b, x, dtype), dtype, widen_float16)
             return widen_float16(b, round_float16(b, x)) if dtype == "float16" else x
 
         return to, (given,), emit

@@ -8,6 +8,7 @@ moves no load across it: a donated buffer is read before it is written.
 from llvmlite import ir
 from numba import types
 
+from flame.runtime import float8
 from flame.runtime.cuda_emit import (
     F32,
     F64,
@@ -31,6 +32,7 @@ from flame.runtime.cuda_emit import (
 )
 
 MEMORY = {"bool": I8, "int8": I8, "uint8": I8, "int16": I16, "float16": I16, "bfloat16": I16}
+MEMORY |= {"float8_e4m3fn": I8, "float8_e5m2": I8}
 MEMORY |= {"int32": I32, "float32": I32, "int64": I64, "float64": I64}
 
 
@@ -101,6 +103,8 @@ def _to_register(b, bits, dtype):
         return widen_bfloat16(b, bits)
     if dtype == "float16":
         return widen_float16(b, bits)
+    if dtype in float8.FORMATS:
+        return float8.decode(b, bits, dtype, widen_float16)
     return b.bitcast(bits, REGISTER[dtype]) if dtype.startswith("float") else bits
 
 
@@ -146,6 +150,8 @@ def _to_memory(b, x, dtype):
         return round_bfloat16(b, x)
     if dtype == "float16":
         return round_float16(b, x)
+    if dtype in float8.FORMATS:
+        return float8.encode(b, x, dtype)
     return b.bitcast(x, MEMORY[dtype]) if x.type in (F32, F64) else x
 
 

@@ -17,9 +17,15 @@ CPU, CUDA, CUDA_HOST = 1, 2, 3  # DLDeviceType
 INT, UINT, FLOAT, BFLOAT, BOOL = 0, 1, 2, 4, 6  # DLDataTypeCode
 READ_ONLY, IS_COPIED = 1, 2  # flags of a versioned tensor
 VERSION = (1, 0)
-CODES = {dt.boolean: BOOL, dt.bfloat16: BFLOAT, dt.uint8: UINT} | {
-    d: FLOAT if d.is_float else INT for d in (dt.int8, dt.int16, dt.int32, dt.int64, dt.float16, dt.float32, dt.float64)
-}
+FLOAT8 = {dt.float8_e4m3fn: 10, dt.float8_e5m2: 12}
+CODES = (
+    {dt.boolean: BOOL, dt.bfloat16: BFLOAT, dt.uint8: UINT}
+    | FLOAT8
+    | {
+        d: FLOAT if d.is_float else INT
+        for d in (dt.int8, dt.int16, dt.int32, dt.int64, dt.float16, dt.float32, dt.float64)
+    }
+)
 KINDS = {(code, 8 * d.size): d for d, code in CODES.items()}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flame.errors import ValidationError
+from flame.ir.dtype import converted
 
 NOBODY, SEVERAL = -1, -2
 
@@ -66,7 +67,7 @@ def store(spec, lanes: Lanes, p: Buffer, i, ok, *values):
     for k, value in enumerate(values):
         if np.asarray(value).dtype != np.dtype(spec.register):
             raise ValidationError(f"{spec.name} is given {np.asarray(value).dtype}, not {np.dtype(spec.register)}")
-        new = np.broadcast_to(value, ok.shape)[ok].astype(spec.dtype)
+        new = converted(np.broadcast_to(value, ok.shape)[ok], spec.dtype)
         _note_writes(spec, p, place + k, who, new)
 
 

@@ -14,16 +14,17 @@ from numba import boolean, float32, float64, int8, int16, int32, int64, types, u
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from flame.runtime import circular_cpu, math_cpu
+from flame.runtime import circular_cpu, float8, math_cpu
 from flame.runtime.math_cpu import ACCESS_GROUP, F32, F64, I1, I32, I64, KEEP, Value
 
 I8, I16, HALF = ir.IntType(8), ir.IntType(16), ir.HalfType()
 MEMORY = {"bool": I8, "int8": I8, "uint8": I8, "int16": I16, "int32": I32, "int64": I64, "float16": I16,
-          "bfloat16": I16, "float32": F32, "float64": F64}  # fmt: skip
+          "bfloat16": I16, "float32": F32, "float64": F64, "float8_e4m3fn": I8, "float8_e5m2": I8}  # fmt: skip
 REGISTER = {"bool": boolean, "int8": int8, "uint8": uint8, "int16": int16, "int32": int32, "int64": int64,
-            "float16": float32, "bfloat16": float32, "float32": float32, "float64": float64}  # fmt: skip
+            "float16": float32, "bfloat16": float32, "float32": float32, "float64": float64,
+            "float8_e4m3fn": float32, "float8_e5m2": float32}  # fmt: skip
 LLVM = {"bool": I1, "int8": I8, "uint8": I8, "int16": I16, "int32": I32, "int64": I64, "float16": F32, "bfloat16": F32,
-        "float32": F32, "float64": F64}  # fmt: skip
+        "float32": F32, "float64": F64, "float8_e4m3fn": F32, "float8_e5m2": F32}  # fmt: skip
 
 Emit = Callable[..., ir.Value]
 
@@ -86,7 +87,13 @@ def _load(b: ir.IRBuilder, base, index, dtype: str):
         return b.icmp_unsigned("!=", x, ir.Constant(I8, 0))
     if dtype == "bfloat16":
         return b.bitcast(b.shl(b.zext(x, I32), ir.Constant(I32, 16)), F32)
-    return b.fpext(b.bitcast(x, HALF), F32) if dtype == "float16" else x
+    if dtype in float8.FORMATS:
+        return float8.decode(b, x, dtype, _of_float16)
+    return _of_float16(b, x) if dtype == "float16" else x
+
+
+def _of_float16(b: ir.IRBuilder, bits):
+    return b.fpext(b.bitcast(bits, HALF), F32)
 
 
 def _bfloat16_bits(x: Value) -> Value:
@@ -105,6 +112,8 @@ def _store(b: ir.IRBuilder, base, index, x, dtype: str):
         x = b.trunc(_bfloat16_bits(Value(b, x)).value, I16)
     elif dtype == "float16":
         x = b.bitcast(b.fptrunc(x, HALF), I16)
+    elif dtype in float8.FORMATS:
+        x = float8.encode(b, x, dtype)
     _in_group(b, b.store(x, pointer, align=size))
 
 
@@ -400,6 +409,8 @@ def _convert(kind, x: Value, dtype: str) -> Value:
         x = x.to(to, "fpext" if to == F64 else "fptrunc")
     if dtype == "bfloat16":
         return (_bfloat16_bits(x) << 16).to(F32, "bitcast")
+    if dtype in float8.FORMATS:
+        return Value(b, float8.decode(b, float8.encode(b, x.value, dtype), dtype, _of_float16))
     return Value(b, b.fpext(b.fptrunc(x.value, HALF), F32)) if dtype == "float16" else x
 
 
@@ -439,13 +450,13 @@ def _family(name: str):
     head, *rest = name.split("_")
     guarded = rest[-1:] == ["if"]
     if head in ("load1", "store1") and "_".join(rest[: len(rest) - guarded]) in MEMORY:
-        return _access(head, rest[0], guarded)
+        return _access(head, "_".join(rest[: len(rest) - guarded]), guarded)
     if head == "fold" and rest[-1] in LLVM:
         return _fold("_".join(rest[:-1]), rest[-1])
     if head == "gather" and len(rest) > 2 and rest[-2] in LLVM:  # one lane: its own value is the whole
         return _intrinsic("gather", REGISTER[rest[-2]], (REGISTER[rest[-2]],), lambda b, v: v)
     if head == "to" and "_".join(rest) in LLVM:
-        return _conversion(rest[0])
+        return _conversion("_".join(rest))
     raise AttributeError(f"the CPU prelude has no {name}")
 
 

@@ -13,7 +13,7 @@ from numba import boolean, float32, float64, int8, int16, int32, int64, types, u
 from numba.cuda.extending import intrinsic
 
 from flame.runtime import cuda_lanes, cuda_math, cuda_memory
-from flame.runtime.cuda_emit import F64, VALUE, constant
+from flame.runtime.cuda_emit import F64, SIZE, VALUE, constant
 
 COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
 
@@ -98,7 +98,7 @@ def _cast(name, dtype):
 
 
 DTYPES = "|".join(VALUE)
-REGISTERS = "|".join(name for name in VALUE if name not in ("float16", "bfloat16"))
+REGISTERS = "|".join(name for name in VALUE if SIZE[name] >= 4 or not name.startswith(("float", "bfloat")))
 FAMILIES = (
     (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if)?"), _access),
     (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*))?"), _gather),

@@ -17,6 +17,7 @@ import numpy as np
 
 from flame.errors import ValidationError
 from flame.ir import special
+from flame.ir.dtype import converted
 from flame.runtime.numpy_memory import Buffer, Lanes, load, store
 
 CHUNK = 1 << 20  # lanes that run at once: more blocks than fit run in turns
@@ -78,6 +79,7 @@ def barrier():
 
 # --- conversions ----------------------------------------------------------------------------------
 NUMPY = {"bool": np.bool_, "float16": np.float32, "bfloat16": np.float32}
+NUMPY |= {"float8_e4m3fn": np.float32, "float8_e5m2": np.float32}
 NUMPY |= {d: getattr(np, d) for d in ("int8", "uint8", "int16", "int32", "int64", "float32", "float64")}
 
 
@@ -87,8 +89,8 @@ def cast(dtype: str, x):
     if dtype == "bool":
         return (x != 0)[()]
     with np.errstate(all="ignore"):
-        if dtype in ("float16", "bfloat16"):
-            x = x.astype(np.float32).astype(memory_type(dtype))
+        if dtype in ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"):
+            x = converted(x.astype(np.float32), memory_type(dtype))
         if x.dtype.kind == "f" and to.kind in "iu" and to.itemsize < 4:
             x = x.astype(np.int32)
         return x.astype(to)[()]
@@ -96,10 +98,10 @@ def cast(dtype: str, x):
 
 def memory_type(dtype: str) -> np.dtype:
     """The numpy dtype of elements in memory."""
-    if dtype == "bfloat16":
+    if dtype == "bfloat16" or dtype.startswith("float8"):
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        return np.dtype(getattr(ml_dtypes, dtype))
     return np.dtype(np.float16 if dtype == "float16" else NUMPY[dtype])
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from flame.runtime import prelude_numpy
 from flame.runtime.prelude_numpy import memory_type
 
-DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
-REGISTERS = tuple(d for d in DTYPES if d not in ("float16", "bfloat16"))
+DTYPES = ("bool", "int8", "uint8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64",
+          "float8_e4m3fn", "float8_e5m2")  # fmt: skip
+NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")  # in memory only
+REGISTERS = tuple(d for d in DTYPES if d not in NARROW)
 INTEGERS = ("int8", "uint8", "int16", "int32", "int64")
 COMBINES = ("add", "mul", "maximum", "minimum", "logical_or", "logical_and")
 UNARY = (

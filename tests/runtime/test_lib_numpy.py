@@ -74,7 +74,7 @@ def test_it_is_numpys_blas_and_not_scipys():
 
 
 @pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
-@pytest.mark.parametrize("dtype", dt.BY_NAME.values(), ids=str)
+@pytest.mark.parametrize("dtype", [d for d in dt.BY_NAME.values() if not d.stored], ids=str)
 def test_orders_are_stable_and_nan_is_the_largest(dtype, descending):
     rng = np.random.default_rng(1)
     for rows, n in ((1, 1), (7, 40), (3, 6000)):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from flame.ir import special
+from flame.ir.dtype import converted
 from flame.ir.philox import philox as philox_reference
 from flame.runtime import circular_cpu, cpu_compile
 from tests.runtime.cpu_kernel import elementwise, load, run, source
@@ -14,6 +15,8 @@ from tests.runtime.cpu_kernel import elementwise, load, run, source
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 NUMPY = {name: np.dtype(name) for name in ("int8", "uint8", "int16", "int32", "int64", "float16", "float32", "float64")}
 NUMPY |= {"bool": np.dtype(np.bool_), "bfloat16": BFLOAT16}
+NUMPY |= {name: np.dtype(getattr(ml_dtypes, name)) for name in ("float8_e4m3fn", "float8_e5m2")}
+NARROW = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")  # in memory only
 SPECIAL = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 0.5, -0.5, 2.5, -2.5, 1e-45, -1e-45, 3.4e38, -3.4e38]
 
 
@@ -188,12 +191,12 @@ def test_what_is_loaded_and_stored_is_the_same(dtype):
     assert np.array_equal(got[numbers].view(np.uint8), x[numbers].view(np.uint8))
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", NARROW)
 def test_narrow_floats_round_to_nearest_even(dtype):
     x = every_exponent()
     x = np.concatenate([x, (x.view(np.uint32) & 0xFFFF8000 | 0x8000).view(np.float32)])  # ties
     with np.errstate(all="ignore"):
-        want = x.astype(NUMPY[dtype]).astype(np.float32)
+        want = converted(x, NUMPY[dtype]).astype(np.float32)
     stored = run(elementwise("x0", [], ["float32"], dtype), [x, np.empty(x.size, NUMPY[dtype])]).astype(np.float32)
     rounded = run(elementwise(f"to_{dtype}(x0)", [f"to_{dtype}"], ["float32"], "float32"), [x, np.empty_like(x)])
     np.testing.assert_array_equal(stored, want)
@@ -246,7 +249,7 @@ def pairs(dtype):
     return grid[0].ravel().copy(), grid[1].ravel().copy()
 
 
-REGISTERS = [d for d in NUMPY if d not in ("float16", "bfloat16")]
+REGISTERS = [d for d in NUMPY if d not in NARROW]
 PAIRWISE = {"maximum": np.maximum, "minimum": np.minimum, "floordiv": np.floor_divide, "modulo": np.remainder}
 
 
@@ -369,12 +372,12 @@ def test_unsigned_division(name):
 @pytest.mark.parametrize("dtype", REGISTERS)
 def test_conversions(dtype, to):
     x, _ = pairs(dtype)
-    out = {"float16": "float32", "bfloat16": "float32"}.get(to, to)
+    out = "float32" if to in NARROW else to
     if x.dtype.kind == "f" and NUMPY[to].kind in "iu":  # numpy leaves the others undefined
         x = np.array([0.0, -0.0, 0.9, 1.5, 100.99, *([] if to == "uint8" else [-0.9, -1.5, -100.99])], x.dtype)
     got = run(elementwise(f"to_{to}(x0)", [f"to_{to}"], [dtype], out), [x, np.empty(x.size, NUMPY[out])])
     with np.errstate(all="ignore"):
-        want = x.astype(np.float32 if to in ("float16", "bfloat16") else NUMPY[to]).astype(NUMPY[to]).astype(NUMPY[out])
+        want = converted(x.astype(np.float32 if to in NARROW else NUMPY[to]), NUMPY[to]).astype(NUMPY[out])
     np.testing.assert_array_equal(got, want)
 
 

@@ -49,6 +49,7 @@ def test_every_access_compiles(dtype, cc):
 
 
 SIZES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "float16": 2, "bfloat16": 2, "int64": 8, "float64": 8}
+SIZES |= {"float8_e4m3fn": 1, "float8_e5m2": 1}
 
 
 @pytest.mark.parametrize("guarded", [False, True])

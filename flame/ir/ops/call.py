@@ -20,7 +20,7 @@ elementwise(
     "{0}",
     lambda a, uid: a,
     None,
-    dtype=rules.keep,
+    dtype=rules.held,
     transparent=True,
     public=False,
     examples=({"uid": 0},),

@@ -119,7 +119,7 @@ def align(n: int, y: Node, a: Node) -> Node:
 
 def movement(name: str, shape: Callable[..., Shape], numpy: Any, index: Any, grad: Any, **more: Any) -> Op:
     return define(
-        name, Kind.MOVEMENT, shape=shape, dtype=rules.keep, numpy=numpy, index=index, grad=grad, public=False, **more
+        name, Kind.MOVEMENT, shape=shape, dtype=rules.held, numpy=numpy, index=index, grad=grad, public=False, **more
     )
 
 
