@@ -54,13 +54,24 @@ def oracle(roots: Roots, values: Values) -> list[np.ndarray]:
 
 def run_cpu(roots: Roots, values: Values, donatable: Collection[Node] = ()) -> list[np.ndarray]:
     """Every root, by compiled kernels on the CPU."""
+    return run_on("cpu", roots, values, donatable)
+
+
+def run_gpu(roots: Roots, values: Values, donatable: Collection[Node] = ()) -> list[np.ndarray]:
+    """Every root, by compiled kernels on a GPU."""
+    return run_on("cuda", roots, values, donatable)
+
+
+def run_on(name: str, roots: Roots, values: Values, donatable: Collection[Node] = ()) -> list[np.ndarray]:
+    """Every root, by compiled kernels on a device."""
     wanted = tuple(dict.fromkeys(r for r in roots if prod(r.shape)))
     found: dict[Node, np.ndarray] = {}
     if wanted:
-        cpu = devices.get("cpu")
-        program = compiled(wanted, cpu.target, donatable)
-        outputs = Executable(program.plan, program.codes, cpu).run([_on(cpu, n, values) for n in leaves(program)])
-        found = {n: _read(cpu, n, v) for n, v in zip(wanted, outputs, strict=True)}
+        device = devices.get(name)
+        program = compiled(wanted, device.target, donatable)
+        given = [_on(device, n, values) for n in leaves(program)]
+        outputs = Executable(program.plan, program.codes, device).run(given)
+        found = {n: _read(device, n, v) for n, v in zip(wanted, outputs, strict=True)}
     return [found[r] if r in found else np.empty(r.shape, r.dtype.numpy) for r in roots]
 
 

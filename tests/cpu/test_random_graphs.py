@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 
 from flame.config import config
 from flame.ir import show
 from flame.ir.graph import toposort
 from tests.cpu.random_graphs import graphs
-from tests.support import oracle, run_cpu, run_cuda_on_numpy
+from tests.support import oracle, run_cpu, run_cuda_on_numpy, run_gpu
 from tests.table import TABLE
 
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
@@ -37,6 +37,12 @@ def on_the_cpu(case) -> None:
         compare(case, run_cpu, "without reuse")
 
 
+def on_a_gpu(case) -> None:
+    compare(case, run_gpu, "on a GPU")
+    with config(fuse=False):
+        compare(case, run_gpu, "on a GPU, unfused")
+
+
 def as_cuda(case) -> None:
     compare(case, run_cuda_on_numpy, "CUDA")
     with config(fuse=False):
@@ -55,18 +61,41 @@ def test_graphs_as_cuda_kernels(case):
     as_cuda(case)
 
 
-@pytest.mark.slow
-@settings(LONG, max_examples=500)
-@given(graphs(24))
-def test_many_graphs_on_the_cpu(case):
-    on_the_cpu(case)
+def many(check, shard: int, count: int) -> None:
+    """So many graphs of a stream of their own: shards run side by side, `-n auto`."""
+
+    @seed(shard)
+    @settings(LONG, max_examples=count)
+    @given(graphs(24))
+    def run(case):
+        check(case)
+
+    run()
 
 
 @pytest.mark.slow
-@settings(LONG, max_examples=10_000)
-@given(graphs(24))
-def test_many_graphs_as_cuda_kernels(case):
-    as_cuda(case)
+@pytest.mark.parametrize("shard", range(20))
+def test_many_graphs_on_the_cpu(shard):
+    many(on_the_cpu, shard, 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(20))
+def test_many_graphs_as_cuda_kernels(shard):
+    many(as_cuda, shard, 500)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("shard", range(15))
+def test_graphs_on_a_gpu(shard):
+    many(on_a_gpu, shard, 10)
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(20))
+def test_many_graphs_on_a_gpu(shard):
+    many(on_a_gpu, shard, 500)
 
 
 @pytest.mark.slow
