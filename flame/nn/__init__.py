@@ -23,7 +23,7 @@ from flame.nn.norm import (
     LocalResponseNorm,
     RMSNorm,
 )
-from flame.nn.parameter import Parameter
+from flame.nn.parameter import Buffer, Parameter
 from flame.nn.pooling import *
 from flame.nn.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from flame.nn.shaping import *

@@ -8,7 +8,7 @@ from flame.errors import DTypeError, FlameError, StateError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.nn.hooks import Hooked
-from flame.nn.parameter import Parameter
+from flame.nn.parameter import Buffer, Parameter
 from flame.ops.create import tensor, zeros_like
 from flame.tensor import Tensor, assign
 
@@ -94,6 +94,8 @@ class Module(Hooked):
             self._take(name, value, "_parameters")
         elif isinstance(value, Module):
             self._take(name, value, "_modules")
+        elif isinstance(value, Buffer):
+            self.register_buffer(name, value.detach(), value.persistent)
         elif name in (table := self._table_of(name)):
             if value is not None and not (table is self._buffers and isinstance(value, Tensor)):
                 kinds = {id(self._parameters): "a Parameter", id(self._modules): "a Module"}

@@ -1,4 +1,4 @@
-"""Parameter: a tensor that a module trains."""
+"""Parameter: a tensor that a module trains; Buffer: one that it holds."""
 
 from typing import Any
 
@@ -30,6 +30,23 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+class Buffer(Tensor):
+    """A tensor that becomes a buffer when it is assigned to a module's attribute: in `state_dict` if `persistent`.
+
+    >>> net = flame.nn.Module()
+    >>> net.mean = flame.nn.Buffer(flame.zeros(2))
+    >>> list(net.state_dict())
+    ['mean']
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any, *, persistent: bool = True) -> None:
+        value = (data if isinstance(data, Tensor) else tensor(data)).detach()
+        super().__init__(value.node, value.device)
+        self.persistent = persistent
 
 
 def blank(*shape: int, device: str | None = None, dtype: DType | None = None) -> Parameter:

@@ -15,6 +15,7 @@ __all__ = [
     "AvgPool3d",
     "LPPool1d",
     "LPPool2d",
+    "LPPool3d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -119,6 +120,12 @@ class LPPool2d(Plain):
     """The root of the sum of powers of each window. (N, C, H, W) → (N, C, H′, W′)."""
 
     function, options = "lp_pool2d", POWER
+
+
+class LPPool3d(Plain):
+    """The root of the sum of powers of each window. (N, C, D, H, W) → (N, C, D′, H′, W′)."""
+
+    function, options = "lp_pool3d", POWER
 
 
 class AdaptiveAvgPool1d(Plain):

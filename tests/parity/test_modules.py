@@ -56,8 +56,8 @@ LINES = {
 }  # fmt: skip
 VOLUMES = {
     "Conv3d": [(2, 3, 2), (2, 4, (1, 2, 3), 1, 1, 1, 2)], "ConvTranspose3d": [(2, 3, 2, 2)], "MaxPool3d": [(2,)],
-    "AvgPool3d": [(2,)], "AdaptiveAvgPool3d": [(2,)], "BatchNorm3d": [(2,)], "InstanceNorm3d": [(2,)],
-    "ReplicationPad3d": [(1,)],
+    "AvgPool3d": [(2,)], "LPPool3d": [(2, 2)], "AdaptiveAvgPool3d": [(2,)], "BatchNorm3d": [(2,)],
+    "InstanceNorm3d": [(2,)], "ReplicationPad3d": [(1,)],
 }  # fmt: skip
 INPUTS = ((ACTIVATIONS, (2, 4)), (IMAGES, (2, 3, 4, 6)), (LINES, (2, 3, 8)), (VOLUMES, (2, 2, 4, 4, 4)))
 LAYERS = [(name, args, shape) for table, shape in INPUTS for name, many in table.items() for args in many]

@@ -1,5 +1,6 @@
 """torch.nn.utils' names, and what else one does to gradients before a step."""
 
-from flame.nn.utils import parametrizations, parametrize
+from flame.nn.utils import fusion, parametrizations, parametrize, rnn
+from flame.nn.utils.fusion import *
 from flame.nn.utils.gradients import *
 from flame.nn.utils.weights import remove_weight_norm, weight_norm
