@@ -131,15 +131,21 @@ class Module(Hooked):
 
     # --- walking the tree ----------------------------------------------------------------------------------------
 
-    def named_modules(self, memo: set[int] | None = None, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """(dotted name, module) of this module (named "") and all inside it, each once, in order of assignment."""
+    def named_modules(
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, "Module"]]:
+        """(dotted name, module) of this module (named "") and all inside it, in order of assignment.
+
+        Each once, or without `remove_duplicate` under each of its names.
+        """
         memo = set() if memo is None else memo
         if id(self) in memo:
             return
-        memo.add(id(self))
+        if remove_duplicate:
+            memo.add(id(self))
         yield prefix, self
         for name, module in self.named_children():
-            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+            yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all inside it."""
@@ -155,7 +161,7 @@ class Module(Hooked):
 
     def _named_members(self, table: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix=prefix) if recurse else [(prefix, self)]:
+        for path, module in self.named_modules(None, prefix, once) if recurse else [(prefix, self)]:
             for name, value in getattr(module, table).items():
                 if value is not None and not (once and id(value) in seen):
                     seen.add(id(value))

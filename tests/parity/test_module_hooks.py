@@ -225,3 +225,15 @@ def test_a_module_in_another_dtype_keeps_its_parameters_and_trains(kind):
     layer[0].weight.grad = layer[0].weight.grad + 1
     optimizer.step()
     assert held[0].tolist() != before
+
+
+def test_shared_members_are_named_once_or_always():
+    def run(library, n):
+        model = n.Sequential(n.BatchNorm1d(2), n.Linear(2, 2))
+        model.append(model[0])
+        names = []
+        for each in (model.named_modules, model.named_parameters, model.named_buffers):
+            names += [[name for name, _ in each(remove_duplicate=once)] for once in (True, False)]
+        return names, [name for name, _ in model.named_parameters("a")], list(model.state_dict())
+
+    same(run)
