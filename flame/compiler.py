@@ -100,10 +100,10 @@ def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[
     return program
 
 
-def plan(roots: tuple[Node, ...], target: Target) -> Plan:
+def plan(roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset()) -> Plan:
     """What computing a graph would take, without the text of a kernel."""
     simple = Scalars()
-    return schedule(optimize(roots, target, simple), target, simple)[0]
+    return schedule(optimize(roots, target, simple), target, simple, donatable)[0]
 
 
 def leaves(roots: tuple[Node, ...]) -> list[Node]:

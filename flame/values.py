@@ -374,7 +374,11 @@ def _prepare(
 
 
 def planned(
-    roots: Sequence[Node], device: Device, given: Collection[Node] = (), readers: Readers | None = None
+    roots: Sequence[Node],
+    device: Device,
+    given: Collection[Node] = (),
+    readers: Readers | None = None,
+    donate: Collection[Node] = (),
 ) -> tuple[Plan, list[Node]]:
     """The plan that `prepare` would make if `given` nodes had values too, and what it would keep for readers.
 
@@ -389,7 +393,8 @@ def planned(
         kept = retain(order, set(inputs), set(wanted), {*direct, *(n for n in differentiate() if n in set(order))})
     number = {n for n in inputs if n in COMPUTED and not on_host(n) and not isinstance(get(n), Buffer)}
     numbered = {n: leaf(-1 - i, n.shape, n.dtype, n in number) for i, n in enumerate(inputs)}
-    return compiler.plan(substitute((*wanted, *kept), numbered), device.target), kept
+    donors = frozenset(numbered[n] for n in donate if n in numbered)
+    return compiler.plan(substitute((*wanted, *kept), numbered), device.target, donors), kept
 
 
 def _run(

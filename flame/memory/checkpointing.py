@@ -16,11 +16,13 @@ from flame.autograd.checkpoint import region
 from flame.autograd.tree import leaves
 from flame.config import read_bytes
 from flame.errors import FlameError, OutOfMemoryError
+from flame.ir.node import Node
 from flame.ir.plan import Plan
 from flame.nn.containers import ModuleList, Sequential
 from flame.nn.hooks import Hooks
 from flame.nn.module import Module
 from flame.ops.random import fork_rng
+from flame.optim.base import Optimizer
 from flame.runtime.pool import readable, size_class
 from flame.tensor import Tensor, readers_of, realize
 from flame.values import planned
@@ -61,6 +63,7 @@ def apply_checkpointing(
     budget: int | str | None = None,
     sample: Any = None,
     loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
     context_fn: Callable[[], Any] | None = None,
 ) -> list[str]:
     """Checkpoint modules of a model, in place; returns their names. `context_fn` is the checkpoint's, of each.
@@ -72,14 +75,18 @@ def apply_checkpointing(
     forward and backward of `sample` peak at no more: what is in use now, the model itself too, all gradients, and what
     the step needs between, whether the loss is read before `backward()` or not. That is told by the plans of a step,
     so nothing runs. `sample` is the model's argument, a tuple of them, or a dict of keyword arguments; `loss` makes one
-    number of the model's output, by default the sum of what depends on parameters. Raises OutOfMemoryError, and
-    changes nothing, where not even all checkpoints are enough.
+    number of the model's output, by default the sum of what depends on parameters. With `optimizer` its update
+    belongs to the step, and its state is made now. Raises OutOfMemoryError, and changes no
+    module, where not even all checkpoints are enough.
     """
     chosen = matching("apply_checkpointing", model, policy)
     if budget is not None:
         if sample is None:
             raise FlameError("apply_checkpointing: a budget needs sample=, inputs of the size that training will have")
-        chosen = _fewest(model, chosen, _bytes(budget), lambda: _peaks(model, sample, loss), context_fn)
+        if optimizer is not None:
+            optimizer.prepare()
+        peaks = partial(_peaks, model, sample, loss, optimizer)
+        chosen = _fewest(model, chosen, _bytes(budget), peaks, context_fn)
     for _, module in chosen:
         checkpoint_module(module, context_fn)
     return [name for name, _ in chosen]
@@ -172,10 +179,8 @@ def _trial(model: Module, blocks: Named, context_fn: Any) -> Iterator[None]:
                 module._hooks.around = around
 
 
-def _peaks(model: Module, sample: Any, loss: Loss | None) -> Iterator[int]:
-    """Most bytes in use during forward and backward, all gradients at the end: in one plan, and with the loss read
-    before. The model is left as it was.
-    """
+def _peaks(model: Module, sample: Any, loss: Loss | None, optimizer: Optimizer | None) -> Iterator[int]:
+    """Most bytes in use during a step: in one plan, and with the loss read before. The model is left as it was."""
     params = [p for p in model.parameters() if p.requires_grad]
     if not params:
         raise FlameError("apply_checkpointing: no parameter of the model requires gradients; there is nothing to save")
@@ -186,17 +191,38 @@ def _peaks(model: Module, sample: Any, loss: Loss | None) -> Iterator[int]:
         value = _total(value) if loss is None else loss(value)
         device, root = value.device, value.node
         in_use = device.pool.stats().in_use
-        grads = [g.node for g in grad(value, params, retain_graph=True, allow_unused=True) if g is not None]
-        yield in_use + _taken(planned([root, *grads], device)[0])
+        ends, donate = _ends(value, params, optimizer)
+        yield in_use + _taken(planned([root, *ends], device, donate=donate)[0])
         forward, kept = planned([root], device, readers=readers_of([value]))
         held = sum(size_class(prod(n.shape) * n.dtype.size) for n in (root, *kept))
-        backward, _ = planned(grads, device, {root, *kept})
+        backward, _ = planned(ends, device, {root, *kept}, donate=donate)
         yield in_use + max(_taken(forward), held + _taken(backward))
+
+
+def _ends(value: Tensor, params: Sequence[Tensor], optimizer: Optimizer | None) -> tuple[list[Node], list[Node]]:
+    """What a step computes last, and which values it may overwrite: gradients, and what an optimizer makes of them.
+
+    One that keeps its state on the host computes gradients first, and fetches a little of its state when the rest of
+    the step's memory is free again.
+    """
+    found = grad(value, params, retain_graph=True, allow_unused=True)
+    grads = [g.node for g in found if g is not None]
+    if optimizer is None or optimizer.offload:
+        return grads, []
+    before = [p.grad for p in params]
+    try:
+        for p, g in zip(params, found):
+            p.grad = g
+        pairs = optimizer.pairs()
+    finally:
+        for p, g in zip(params, before):
+            p.grad = g
+    return [*(new.node for _, new in pairs), *grads], [old.node for old, _ in pairs]
 
 
 def _taken(plan: Plan) -> int:
     """What a plan asks the pool for while it runs."""
-    made = set(plan.outputs) - set(plan.leaves)
+    made = set(plan.outputs) - set(plan.leaves) - {out for out, _ in plan.donated}
     return sum(size_class(plan.slots[s].nbytes) for s in made) + (size_class(plan.arena) if plan.arena else 0)
 
 

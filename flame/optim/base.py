@@ -94,9 +94,9 @@ class Optimizer:
         """
         loss = closure() if closure is not None else None
         with no_grad():
-            due = [(group, param) for group in self.param_groups for param in group["params"] if param.grad is not None]
+            due = self._due()
             for _, param in due:
-                if tuple(param.grad.shape) != tuple(param.shape):
+                if param.grad is not None and param.grad.shape != param.shape:
                     raise ShapeError(
                         f"{type(self).__name__}.step: a gradient of shape {tuple(param.grad.shape)} for a parameter of "
                         f"shape {tuple(param.shape)}; p.grad must keep its parameter's shape"
@@ -107,10 +107,28 @@ class Optimizer:
     def _update(self, due: Due) -> None:
         """New parameters and state, in one plan."""
         self._start(due)
-        numbers = Numbers()
-        assign([pair for group, param in due for pair in self._pairs(group, param, numbers)])
+        assign(self._all_pairs(due))
         for group, param in due:
             self.count(group, self.state[param])
+
+    def prepare(self) -> None:
+        """Make the state now that first steps would make, but for an offloaded optimizer's."""
+        if self.offload is None:
+            self._start(
+                [(group, param) for group in self.param_groups for param in group["params"] if param.requires_grad]
+            )
+
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter and tensor of state with what a step would make of it now; nothing is computed."""
+        with no_grad():
+            return self._all_pairs(self._due())
+
+    def _due(self) -> Due:
+        return [(group, param) for group in self.param_groups for param in group["params"] if param.grad is not None]
+
+    def _all_pairs(self, due: Due) -> list[tuple[Tensor, Tensor]]:
+        numbers = Numbers()
+        return [pair for group, param in due for pair in self._pairs(group, param, numbers)]
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
         """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""
@@ -144,6 +162,12 @@ class Optimizer:
     def state_names(self, group: Group) -> tuple[str, ...]:
         """The state's tensors that this group needs."""
         return self.names
+
+    def state_sizes(self, group: Group, param: Tensor) -> list[int]:
+        """Bytes of each of the state's tensors of a parameter."""
+        trained = _trained(group, param)
+        sizes = [math.prod(shape) * dtype.size for shape, dtype, _ in self.initial(group, trained).values()]
+        return sizes if trained is param else [trained.numel() * trained.dtype.size, *sizes]
 
     def _start(self, due: Due) -> None:
         """Give parameters that are trained for the first time their state."""

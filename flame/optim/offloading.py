@@ -4,7 +4,6 @@ Ren et al., arXiv:2101.06840, with the update on the device).
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from math import prod
 from typing import TypeVar
 
 from flame.config import read_bytes
@@ -71,7 +70,7 @@ class Offload:
         """Parameters in their order, as many at a time as have a chunk of state."""
         part, total = Due(), 0
         for group, param in due:
-            size = sum(prod(shape) * dtype.size for shape, dtype, _ in self.optimizer.initial(group, param).values())
+            size = sum(self.optimizer.state_sizes(group, param))
             if part and total + size > self.chunk:
                 yield part
                 part, total = Due(), 0

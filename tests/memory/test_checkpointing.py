@@ -247,6 +247,38 @@ def test_a_transformer_of_24_layers_meets_its_budget():
         assert peak(model, x, read_first) <= budget
 
 
+def training_peak(model, x, optimizer):
+    gc.collect()
+    flame.reset_peak("cpu")
+    for step in range(4):
+        optimizer.zero_grad()
+        loss = total(model(x))
+        if step % 2:
+            loss.item()
+        loss.backward()
+        optimizer.step()
+    return flame.max_memory_allocated("cpu")
+
+
+@pytest.mark.parametrize("offloaded", [False, True])
+def test_with_an_optimizer_the_budget_is_that_of_its_steps(offloaded):
+    peaks = []
+    for share in (None, 0.0, 0.5):  # without checkpoints, with all of them, within a budget between
+        model, x = made(layers=5, rows=128, width=16)
+        optimizer = flame.optim.AdamW(model.parameters())
+        if offloaded:
+            flame.optim.offload(optimizer, "4KiB")
+        if share == 0.0:
+            apply_checkpointing(model)
+        elif share:
+            budget = sum(peaks) // 2
+            chosen = apply_checkpointing(model, budget=budget, sample=x, loss=total, optimizer=optimizer)
+            assert 0 < len(chosen) < 5
+        peaks.append(training_peak(model, x, optimizer))
+        del model, x, optimizer
+    assert peaks[1] < peaks[2] <= budget < peaks[0]
+
+
 def test_a_budget_that_is_wide_enough_costs_nothing():
     model, x = made(2)
     assert apply_checkpointing(model, budget="1GiB", sample={"x": x}) == []

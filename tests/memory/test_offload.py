@@ -64,6 +64,27 @@ def test_the_same_numbers(name, chunk):
     same(plain, other, rtol=0)
 
 
+@pytest.mark.parametrize("half", [{"master_weights": True}, {}])
+def test_half_precision_with_and_without_master_weights(half):
+    found = []
+    for offloaded in (False, True):
+        model = net().bfloat16()
+        optimizer = optim.AdamW(model.parameters(), lr=1e-3, **half)
+        if offloaded:
+            optim.offload(optimizer, "40KiB")
+        x, y = (t.bfloat16() for t in data())
+        with flame.config(fuse=False):
+            for _ in range(3):
+                optimizer.zero_grad()
+                (model(x) - y).float().square().mean().backward()
+                optimizer.step()
+        state = next(iter(optimizer.state.values()))
+        assert ("master" in state) == bool(half)
+        found.append([p.float().numpy() for p in model.parameters()])
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_fused_the_numbers_agree_as_floats_do():
     plain, other = net(), net()
     expected = train(plain, optim.AdamW(plain.parameters()))
