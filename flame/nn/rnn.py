@@ -150,6 +150,7 @@ class _Recurrent(Module):
         """One direction of one layer over all steps."""
         own = {kind: self._parameters[name] for name, kind in names.items()}
         gates, step, outputs = F.linear(x_TBI, own["weight_ih"], own.get("bias_ih")), self.step(), []
+        state = _as_gates(state, gates, own["weight_ih"])
         for t in range(x_TBI.shape[0]):
             state = step(gates[t], F.linear(state[0], own["weight_hh"], own.get("bias_hh")), state)
             if self.proj_size:
@@ -214,6 +215,11 @@ class GRU(_Recurrent):
         return gru_step
 
 
+def _as_gates(state: State, gates: Tensor, weight: Tensor) -> State:
+    """The state in the dtype of the gates where it is not the weights', which is under autocast."""
+    return state if gates.dtype is weight.dtype else tuple(s.to(gates.dtype) for s in state)
+
+
 class _Cell(Module):
     """One step of a recurrent layer. input (B, I) or (I), state (B, H) or (H) → the new state."""
 
@@ -248,6 +254,7 @@ class _Cell(Module):
         else:
             state = tuple(hx) if self.states > 1 else (hx,)
         gates = F.linear(input, self.weight_ih, self.bias_ih)
+        state = _as_gates(state, gates, self.weight_ih)
         state = self.step()(gates, F.linear(state[0], self.weight_hh, self.bias_hh), state)
         return state if self.states > 1 else state[0]
 

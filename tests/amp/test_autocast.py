@@ -155,12 +155,24 @@ def test_a_weight_is_cast_once_in_a_region(a: flame.Tensor):
 
 def test_layers_of_several_products():
     x = flame.randn(2, 3, 8)
-    attention, cell = flame.nn.MultiheadAttention(8, 2, batch_first=True), flame.nn.LSTM(8, 8, batch_first=True)
+    attention = flame.nn.MultiheadAttention(8, 2, batch_first=True)
     with flame.autocast("cpu"):
-        assert attention(x, x, x, need_weights=False)[0].dtype is flame.bfloat16
-        assert cell(x)[0].dtype in (flame.bfloat16, flame.float32)
+        assert attention(x, x, x)[0].dtype is attention(x, x, x, need_weights=False)[0].dtype is flame.bfloat16
         assert flame.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)(x).dtype is flame.float32
         assert flame.nn.Conv2d(1, 2, 3)(flame.ones(1, 1, 5, 5)).dtype is flame.bfloat16
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_recurrent_layers_keep_their_state_in_half(name: str):
+    x, whole, cell = flame.randn(2, 3, 4), getattr(flame.nn, name)(4, 5), getattr(flame.nn, f"{name}Cell")(4, 5)
+    with flame.autocast("cpu"):
+        out, state = whole(x)
+        again, _ = whole(out[..., :4].float(), state)
+        one = cell(x[0])
+    for y in (out, again, *(state if name == "LSTM" else (state,)), *(one if name == "LSTM" else (one,))):
+        assert y.dtype is flame.bfloat16
+    assert whole(x)[0].dtype is flame.float32
+    assert np.allclose(out.float().detach().numpy(), whole(x)[0].detach().numpy(), atol=0.02)
 
 
 def test_misuse():
