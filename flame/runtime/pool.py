@@ -237,8 +237,8 @@ class Pool:
                       for where, (held, count) in holders[:SHOWN]]  # fmt: skip
         parts.append(
             "Way out: a smaller batch, `del` of tensors no longer needed (losses kept in a list keep their memory), "
-            "flame.utils.checkpoint.apply_checkpointing, flame.optim.offload, or a larger limit: config.memory_limit or "
-            "FLAME_MEMORY_LIMIT."
+            "flame.utils.checkpoint.apply_checkpointing, flame.optim.offload, or a larger limit: "
+            "config.memory_limit or FLAME_MEMORY_LIMIT."
         )
         return "\n".join(parts)
 
