@@ -3,6 +3,7 @@
 from flame.nn import adapters, functional, init, utils
 from flame.nn.activation import *
 from flame.nn.adapters import DoRA, LoRA
+from flame.nn.adaptive import AdaptiveLogSoftmaxWithLoss
 from flame.nn.attention import FlashAttention, KeyValueCache, MultiHeadAttention, MultiheadAttention
 from flame.nn.containers import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from flame.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

@@ -120,7 +120,8 @@ def kaiming_normal_(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlin
 def _deviation(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
         raise FlameError(f"kaiming: mode is {mode!r}; use fan_in or fan_out")
-    return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
+    fan = fans(tensor)[mode == "fan_out"] or 1  # 0 of a tensor without elements
+    return calculate_gain(nonlinearity, a) / math.sqrt(fan)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:

@@ -250,3 +250,18 @@ def test_tables_that_are_there_already(kind):
         getattr(nn, kind)(5, 3, max_norm=1.0)
     with pytest.raises(flame.errors.ShapeError, match="two dimensions"):
         getattr(nn, kind).from_pretrained(flame.ones(3))
+
+
+def test_adaptive_softmax():
+    ours, theirs = (n.AdaptiveLogSoftmaxWithLoss(8, 12, [3, 7], 2.0) for n in (nn, torch.nn))
+    assert repr(ours) == repr(theirs)
+    both(ours, theirs, x(5, 8), np.array([0, 3, 11, 7, 6]), call=lambda layer, a, b: layer(a, b).output)
+    both(ours, theirs, x(8), np.array(9), call=lambda layer, a, b: layer(a, b).loss)
+    both(ours, theirs, x(5, 8), call=lambda layer, a: layer.log_prob(a))
+    given = x(5, 8)
+    assert ours.predict(flame.tensor(given)).tolist() == theirs.predict(torch.tensor(given)).tolist()
+    for cutoffs in ([], [3, 3], [12], [0, 4]):
+        with pytest.raises(flame.errors.ShapeError, match="must rise"):
+            nn.AdaptiveLogSoftmaxWithLoss(8, 12, cutoffs)
+    with pytest.raises(flame.errors.ShapeError, match="target"):
+        ours(flame.ones(5, 8), flame.zeros(4).long())

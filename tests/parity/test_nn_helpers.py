@@ -72,3 +72,9 @@ def test_buffers_by_assignment():
         assert list(module.state_dict()) == ["kept"]
         assert [name for name, _ in module.named_buffers()] == ["kept", "passing"]
         assert not list(module.parameters()) and module.kept.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0)])
+def test_a_layer_without_elements(sizes):
+    layer = nn.Linear(*sizes)
+    assert layer(flame.ones(2, sizes[0])).shape == (2, sizes[1])

@@ -268,6 +268,17 @@ def test_a_loss_teaches_as_pytorchs(name, options):
     assert not twenty_steps(lambda library: library.Linear(4, 3), batch, cost, lr=0.05)
 
 
+@pytest.mark.parametrize("options", [{"head_bias": True, "div_value": 2.0}], ids=str)
+def test_adaptive_softmax_teaches_as_pytorchs(options):
+    def batch(rng):
+        return [rng.normal(size=(12, 8)).astype(np.float32), rng.integers(0, 10, 12)]
+
+    def cost(library, layer, x, target):
+        return layer(x, target).loss
+
+    assert not twenty_steps(lambda library: library.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], **options), batch, cost)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"reduction": "sum", "blank": 2}, {"zero_infinity": True}], ids=str)
 def test_ctc_teaches_as_pytorchs(options):
@@ -281,7 +292,7 @@ def test_ctc_teaches_as_pytorchs(options):
 
 
 def test_every_loss_is_in_the_table():
-    assert {name for name in vars(nn) if name.endswith("Loss")} == {*LOSSES, "CTCLoss"}
+    assert {name for name in vars(nn) if name.endswith("Loss")} == {*LOSSES, "CTCLoss", "AdaptiveLogSoftmaxWithLoss"}
 
 
 # --- what does not learn, behind a convolution that does --------------------------------------------------------------
