@@ -184,20 +184,21 @@ def modulo(x, y):
     return np.mod(x, y)
 
 
-def _unsigned(function, limit):
+def _unsigned(function, bits):
+    """As the hardware divides: of a masked lane's negative position it makes a number that no access uses."""
+
     def divide(x, y):
-        x, y = np.asarray(x), np.asarray(y)
-        if np.any(x < 0) or np.any(y <= 0) or np.any(x >= limit) or np.any(y >= limit):
-            raise ValidationError(
-                f"an unsigned division of {x.min()}..{x.max()} by {y.min()}..{y.max()}, limit {limit}"
-            )
-        return function(x, y)
+        if np.any(np.asarray(y) <= 0):
+            raise ValidationError(f"an unsigned division by {np.min(y)}")
+        low = np.uint64(2**bits - 1)
+        x, y = (np.asarray(v, np.int64).view(np.uint64) & low for v in (x, y))
+        return function(x, y).astype(np.int64)[()]
 
     return divide
 
 
-udiv32, umod32 = _unsigned(np.floor_divide, 2**32), _unsigned(np.mod, 2**32)
-udiv64, umod64 = _unsigned(np.floor_divide, 2**63), _unsigned(np.mod, 2**63)
+udiv32, umod32 = _unsigned(np.floor_divide, 32), _unsigned(np.mod, 32)
+udiv64, umod64 = _unsigned(np.floor_divide, 64), _unsigned(np.mod, 64)
 
 
 def philox(key, counter):

@@ -24,6 +24,7 @@ from flame.ir.op import Kind, Op
 from tests.table import SHAPE, TABLE, arity, attributes, signatures
 
 EPSILON = {"float64": 1e-15, "float32": 2e-7, "bfloat16": 2**-8, "float16": 2**-11}
+EPSILON |= {"float8_e4m3fn": 2**-4, "float8_e5m2": 2**-3}
 SHAPES = [(), (1,), (5,), (8,), SHAPE, (4, 1), (2, 3, 4), (1, 4), (33,), (2, 40), (6, 7)]
 LEAVES = [dt.float32, dt.float32, dt.float32, dt.int64, dt.bfloat16, dt.int8, dt.float64, dt.boolean, dt.uint8]
 LARGEST, WORST, MOST = 1e4, 1e-2, 2000  # of a value, of a relative error, of elements
