@@ -100,6 +100,7 @@ class Methods:
         """The bits moved up by a count; 0 for a count out of range. Elementwise, of broadcast shape, differentiable where the function is."""
     def __lt__(self, other: Any) -> Tensor:
         """True where the first is smaller. Elementwise, of broadcast shape, differentiable where the function is."""
+    def __matmul__(self, other: Tensor) -> Tensor: ...
     def __mod__(self, other: Any) -> Tensor:
         """What floor division leaves; it has the sign of the divisor. Elementwise, of broadcast shape, differentiable where the function is. Integers by 0 give 0; by the Python number 0 they raise DivisionError."""
     def __mul__(self, other: Any) -> Tensor:
@@ -111,6 +112,8 @@ class Methods:
         """The bits that one has. Elementwise, of broadcast shape, differentiable where the function is."""
     def __pos__(self) -> Tensor:
         """The tensor itself; raises DTypeError for truth values."""
+    def __pow__(self, exponent: Any) -> Tensor:
+        """input to the power of exponent; of integers by products, modulo the width of the dtype."""
     def __radd__(self, other: Any) -> Tensor: ...
     def __rand__(self, other: Any) -> Tensor: ...
     def __rdivmod__(self, other: Any) -> Tensor: ...
@@ -121,10 +124,12 @@ class Methods:
     def __rmod__(self, other: Any) -> Tensor: ...
     def __rmul__(self, other: Any) -> Tensor: ...
     def __ror__(self, other: Any) -> Tensor: ...
+    def __rpow__(self, other: Any) -> Tensor: ...
     def __rrshift__(self, other: Any) -> Tensor: ...
     def __rshift__(self, other: Any) -> Tensor:
         """The bits moved down by a count, copying the sign; a count out of range is the largest one. Elementwise, of broadcast shape, differentiable where the function is."""
     def __rsub__(self, other: Any) -> Tensor: ...
+    def __rtruediv__(self, other: Any) -> Tensor: ...
     def __rxor__(self, other: Any) -> Tensor: ...
     def __setitem__(self, key: Any, value: Any) -> None:
         """Put a number, or a tensor that broadcasts, where a key points: this handle takes the result."""
@@ -142,6 +147,8 @@ class Methods:
         """Another name of `abs`."""
     def absolute_(self) -> Tensor:
         """`absolute` in place: this handle takes the result; tensors made from it before keep their values."""
+    def acos(self) -> Tensor:
+        """Inverse cosine. Elementwise, of broadcast shape, differentiable where the function is."""
     def acos_(self) -> Tensor:
         """`acos` in place: this handle takes the result; tensors made from it before keep their values."""
     def acosh(self) -> Tensor:
@@ -152,16 +159,28 @@ class Methods:
         """input + alpha * other; of truth values "or"."""
     def add_(self, other: Any, *, alpha: _float = ...) -> Tensor:
         """`add` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addbmm(self, batch1: Tensor, batch2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
+        """beta · input + alpha · the sum of batch1 @ batch2 over the batch: one product with a long inner dimension."""
     def addbmm_(self, batch1: Tensor, batch2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
         """`addbmm` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: _float = ...) -> Tensor:
+        """input + value * tensor1 / tensor2; raises DTypeError where both of these are integers."""
     def addcdiv_(self, tensor1: Tensor, tensor2: Tensor, *, value: _float = ...) -> Tensor:
         """`addcdiv` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: _float = ...) -> Tensor:
+        """input + value * tensor1 * tensor2."""
     def addcmul_(self, tensor1: Tensor, tensor2: Tensor, *, value: _float = ...) -> Tensor:
         """`addcmul` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
+        """beta · input + alpha · (mat1 @ mat2) of matrices; the input broadcasts."""
     def addmm_(self, mat1: Tensor, mat2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
         """`addmm` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addmv(self, mat: Tensor, vec: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
+        """beta · input + alpha · (mat @ vec) of a matrix and a vector; the input broadcasts."""
     def addmv_(self, mat: Tensor, vec: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
         """`addmv` in place: this handle takes the result; tensors made from it before keep their values."""
+    def addr(self, vec1: Tensor, vec2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
+        """beta · input + alpha · (vec1 outer vec2); the input broadcasts."""
     def addr_(self, vec1: Tensor, vec2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
         """`addr` in place: this handle takes the result; tensors made from it before keep their values."""
     def adjoint(self) -> Tensor:
@@ -178,12 +197,16 @@ class Methods:
         """(smallest, largest) value along one dimension, or of all; equal ones share the gradient."""
     def any(self, dim: Any = ..., keepdim: _bool = ...) -> Tensor:
         """True where any element is true; False of none."""
+    def arccos(self) -> Tensor:
+        """Another name of `acos`."""
     def arccos_(self) -> Tensor:
         """`arccos` in place: this handle takes the result; tensors made from it before keep their values."""
     def arccosh(self) -> Tensor:
         """Another name of `acosh`."""
     def arccosh_(self) -> Tensor:
         """`arccosh` in place: this handle takes the result; tensors made from it before keep their values."""
+    def arcsin(self) -> Tensor:
+        """Another name of `asin`."""
     def arcsin_(self) -> Tensor:
         """`arcsin` in place: this handle takes the result; tensors made from it before keep their values."""
     def arcsinh(self) -> Tensor:
@@ -192,6 +215,8 @@ class Methods:
         """`arcsinh` in place: this handle takes the result; tensors made from it before keep their values."""
     def arctan(self) -> Tensor:
         """Another name of `atan`."""
+    def arctan2(self, other: Any) -> Tensor:
+        """Another name of `atan2`."""
     def arctan2_(self, other: Any) -> Tensor:
         """`arctan2` in place: this handle takes the result; tensors made from it before keep their values."""
     def arctan_(self) -> Tensor:
@@ -210,6 +235,8 @@ class Methods:
         """Where the elements that are not 0 lie, (count, rank). Realizes."""
     def as_strided(self, size: Sequence[_int], stride: Sequence[_int], storage_offset: _int = ...) -> Tensor:
         """The elements at storage_offset + Σ index · stride of the tensor's row-major elements; they may overlap."""
+    def asin(self) -> Tensor:
+        """Inverse sine. Elementwise, of broadcast shape, differentiable where the function is."""
     def asin_(self) -> Tensor:
         """`asin` in place: this handle takes the result; tensors made from it before keep their values."""
     def asinh(self) -> Tensor:
@@ -218,6 +245,8 @@ class Methods:
         """`asinh` in place: this handle takes the result; tensors made from it before keep their values."""
     def atan(self) -> Tensor:
         """Inverse tangent. Elementwise, of broadcast shape, differentiable where the function is."""
+    def atan2(self, other: Any) -> Tensor:
+        """Angle of the point (second, first). Elementwise, of broadcast shape, differentiable where the function is."""
     def atan2_(self, other: Any) -> Tensor:
         """`atan2` in place: this handle takes the result; tensors made from it before keep their values."""
     def atan_(self) -> Tensor:
@@ -228,6 +257,8 @@ class Methods:
         """`atanh` in place: this handle takes the result; tensors made from it before keep their values."""
     def backward(self, gradient: Tensor | None = ..., retain_graph: _bool | None = ..., create_graph: _bool = ..., inputs: Tensor | Sequence[Tensor] | None = ...) -> None:
         """Add d self / d leaf to the `.grad` of every leaf that requires it; nothing is computed yet."""
+    def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
+        """beta · input + alpha · (batch1 @ batch2), matrix by matrix; the input broadcasts."""
     def baddbmm_(self, batch1: Tensor, batch2: Tensor, *, beta: _float = ..., alpha: _float = ...) -> Tensor:
         """`baddbmm` in place: this handle takes the result; tensors made from it before keep their values."""
     def bernoulli(self, p: _float | None = ..., *, generator: Generator | None = ...) -> Tensor:
@@ -262,6 +293,8 @@ class Methods:
         """The bits that just one has. Elementwise, of broadcast shape, differentiable where the function is."""
     def bitwise_xor_(self, other: Any) -> Tensor:
         """`bitwise_xor` in place: this handle takes the result; tensors made from it before keep their values."""
+    def bmm(self, mat2: Tensor) -> Tensor:
+        """(b, m, k) by (b, k, n) to (b, m, n)."""
     def bool(self) -> Tensor:
         """The same values as bool."""
     def broadcast_to(self, *size: Any) -> Tensor:
@@ -276,6 +309,8 @@ class Methods:
         """`ceil` in place: this handle takes the result; tensors made from it before keep their values."""
     def char(self) -> Tensor:
         """The same values as int8."""
+    def cholesky(self, upper: _bool = ...) -> Tensor:
+        """As `linalg.cholesky`."""
     def cholesky_inverse(self, upper: _bool = ...) -> Tensor:
         """The inverse of L Lᵀ, or of Lᵀ L with `upper`, for a triangular L."""
     def cholesky_solve(self, L: Tensor, upper: _bool = ...) -> Tensor:
@@ -316,6 +351,8 @@ class Methods:
         """Cosine of x in radians. Elementwise, of broadcast shape, differentiable where the function is."""
     def cos_(self) -> Tensor:
         """`cos` in place: this handle takes the result; tensors made from it before keep their values."""
+    def cosh(self) -> Tensor:
+        """Hyperbolic cosine. Elementwise, of broadcast shape, differentiable where the function is."""
     def cosh_(self) -> Tensor:
         """`cosh` in place: this handle takes the result; tensors made from it before keep their values."""
     def count_nonzero(self, dim: Any = ...) -> Tensor:
@@ -324,14 +361,20 @@ class Methods:
         """The covariance of the rows of a matrix, whose columns are observations: (v, n) to (v, v); a vector's is 0-d."""
     def cpu(self) -> Tensor:
         """The tensor in the CPU's memory."""
+    def cross(self, other: Tensor, dim: _int | None = ...) -> Tensor:
+        """The cross product along a dimension of size 3, the first such one without `dim`; the others broadcast."""
     def cuda(self) -> Tensor:
         """The tensor on the first GPU; raises DeviceError where there is none."""
     def cummax(self, dim: _int) -> flame.ops.reduce.Selected:
         """(values, indices) of the largest so far: the last of equal ones; nan is larger than any number."""
     def cummin(self, dim: _int) -> flame.ops.reduce.Selected:
         """(values, indices) of the smallest so far: the last of equal ones; nan is smaller than any number."""
+    def cumprod(self, dim: _int, *, dtype: DType | None = ...) -> Tensor:
+        """The product of each element and all before it; its gradients are exact where factors are 0."""
     def cumprod_(self, dim: _int, *, dtype: DType | None = ...) -> Tensor:
         """`cumprod` in place: this handle takes the result; tensors made from it before keep their values."""
+    def cumsum(self, dim: _int, *, dtype: DType | None = ...) -> Tensor:
+        """The sum of each element and all before it; integers and truth values are summed as int64."""
     def cumsum_(self, dim: _int, *, dtype: DType | None = ...) -> Tensor:
         """`cumsum` in place: this handle takes the result; tensors made from it before keep their values."""
     def deg2rad(self) -> Tensor:
@@ -358,6 +401,8 @@ class Methods:
         """The logarithmic derivative of the gamma function (Abramowitz and Stegun 6.3.5, 6.3.7, 6.3.18)."""
     def digamma_(self) -> Tensor:
         """`digamma` in place: this handle takes the result; tensors made from it before keep their values."""
+    def dist(self, other: Tensor, p: _float = ...) -> Tensor:
+        """The p-norm of the difference of two tensors that broadcast."""
     def div(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
         """input / other; rounding_mode="trunc" rounds towards 0, "floor" down, and both keep integers."""
     def div_(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
@@ -366,6 +411,8 @@ class Methods:
         """Another name of `div`."""
     def divide_(self, other: Any, *, rounding_mode: str | None = ...) -> Tensor:
         """`divide` in place: this handle takes the result; tensors made from it before keep their values."""
+    def dot(self, tensor: Tensor) -> Tensor:
+        """The sum of products of two vectors."""
     def double(self) -> Tensor:
         """The same values as float64."""
     def dsplit(self, indices_or_sections: Any) -> tuple[Tensor, ...]:
@@ -386,8 +433,12 @@ class Methods:
         """1 - erf(x), exact where that is small. Elementwise, of broadcast shape, differentiable where the function is."""
     def erfc_(self) -> Tensor:
         """`erfc` in place: this handle takes the result; tensors made from it before keep their values."""
+    def erfinv(self) -> Tensor:
+        """The inverse of the error function. Elementwise, of broadcast shape, differentiable where the function is."""
     def erfinv_(self) -> Tensor:
         """`erfinv` in place: this handle takes the result; tensors made from it before keep their values."""
+    def exp(self) -> Tensor:
+        """e to the power of x. Elementwise, of broadcast shape, differentiable where the function is."""
     def exp2(self) -> Tensor:
         """2 to the power of x. Elementwise, of broadcast shape, differentiable where the function is."""
     def exp2_(self) -> Tensor:
@@ -398,6 +449,8 @@ class Methods:
         """Dimensions of size 1 repeated to `size`, without a copy; -1 keeps a size; new dimensions come first."""
     def expand_as(self, other: Tensor) -> Tensor:
         """Expanded to the shape of another tensor."""
+    def expm1(self) -> Tensor:
+        """exp(x) - 1, exact for small x. Elementwise, of broadcast shape, differentiable where the function is."""
     def expm1_(self) -> Tensor:
         """`expm1` in place: this handle takes the result; tensors made from it before keep their values."""
     def exponential_(self, lambd: _float = ..., *, generator: Generator | None = ...) -> Tensor:
@@ -494,12 +547,16 @@ class Methods:
         """The tensor with `alpha` times the slices of `source` added along `dim` where a 1-d index says."""
     def index_add_(self, dim: _int, index: Tensor, source: Tensor, *, alpha: _float = ...) -> Tensor:
         """`index_add` in place: this handle takes the result; tensors made from it before keep their values."""
+    def index_copy(self, dim: _int, index: Tensor, source: Tensor) -> Tensor:
+        """The tensor with the slices of `source` put along `dim` where a 1-d index says; of equal positions the last."""
     def index_copy_(self, dim: _int, index: Tensor, source: Tensor) -> Tensor:
         """`index_copy` in place: this handle takes the result; tensors made from it before keep their values."""
     def index_fill(self, dim: _int, index: Tensor, value: Any) -> Tensor:
         """The tensor with one value (a number or a 0-d tensor) in the slices along `dim` that a 1-d index names."""
     def index_fill_(self, dim: _int, index: Tensor, value: Any) -> Tensor:
         """`index_fill` in place: this handle takes the result; tensors made from it before keep their values."""
+    def index_put(self, indices: Sequence[Tensor], values: Tensor, accumulate: _bool = ...) -> Tensor:
+        """The tensor with values put at the positions that index tensors (or masks) name; added, with `accumulate`."""
     def index_put_(self, indices: Sequence[Tensor], values: Tensor, accumulate: _bool = ...) -> Tensor:
         """`index_put` in place: this handle takes the result; tensors made from it before keep their values."""
     def index_reduce(self, dim: _int, index: Tensor, source: Tensor, reduce: str, *, include_self: _bool = ...) -> Tensor:
@@ -508,8 +565,12 @@ class Methods:
         """`index_reduce` in place: this handle takes the result; tensors made from it before keep their values."""
     def index_select(self, dim: _int, index: Tensor) -> Tensor:
         """The slices of one dimension that a 1-d integer tensor names."""
+    def inner(self, other: Tensor) -> Tensor:
+        """Sums of products over the last dimension of both: (*a, k) and (*b, k) to (*a, *b); a 0-d operand scales."""
     def int(self) -> Tensor:
         """The same values as int32."""
+    def inverse(self) -> Tensor:
+        """As `linalg.inv`."""
     def is_complex(self) -> _bool:
         """False: no dtype of FLAME is complex."""
     def is_contiguous(self) -> _bool:
@@ -566,16 +627,26 @@ class Methods:
         """Logarithm of the size of the gamma function. Elementwise, of broadcast shape, differentiable where the function is."""
     def lgamma_(self) -> Tensor:
         """`lgamma` in place: this handle takes the result; tensors made from it before keep their values."""
+    def log(self) -> Tensor:
+        """Natural logarithm. Elementwise, of broadcast shape, differentiable where the function is."""
+    def log10(self) -> Tensor:
+        """Logarithm to base 10. Elementwise, of broadcast shape, differentiable where the function is."""
     def log10_(self) -> Tensor:
         """`log10` in place: this handle takes the result; tensors made from it before keep their values."""
+    def log1p(self) -> Tensor:
+        """log(1 + x), exact for small x. Elementwise, of broadcast shape, differentiable where the function is."""
     def log1p_(self) -> Tensor:
         """`log1p` in place: this handle takes the result; tensors made from it before keep their values."""
+    def log2(self) -> Tensor:
+        """Logarithm to base 2. Elementwise, of broadcast shape, differentiable where the function is."""
     def log2_(self) -> Tensor:
         """`log2` in place: this handle takes the result; tensors made from it before keep their values."""
     def log_(self) -> Tensor:
         """`log` in place: this handle takes the result; tensors made from it before keep their values."""
     def log_normal_(self, mean: _float = ..., std: _float = ..., *, generator: Generator | None = ...) -> Tensor:
         """exp of a normal draw, in place. Raises FlameError unless std is positive."""
+    def log_softmax(self, dim: _int | None = ..., dtype: Any = ...) -> Tensor:
+        """The logarithm of softmax along `dim`, without its rounding."""
     def logaddexp(self, other: Any) -> Tensor:
         """log(exp(a) + exp(b)). Elementwise, of broadcast shape, differentiable where the function is."""
     def logaddexp2(self, other: Any) -> Tensor:
@@ -604,6 +675,8 @@ class Methods:
         """log(x / (1 - x)), the inverse of the sigmoid; with `eps`, x is first clamped to [eps, 1 - eps]."""
     def logit_(self, eps: _float | None = ...) -> Tensor:
         """`logit` in place: this handle takes the result; tensors made from it before keep their values."""
+    def logsumexp(self, dim: Any, keepdim: _bool = ...) -> Tensor:
+        """log(sum(exp(x))) over dimensions without overflow; -inf of none; integers as float32."""
     def long(self) -> Tensor:
         """The same values as int64."""
     def lt(self, other: Any) -> Tensor:
@@ -620,6 +693,8 @@ class Methods:
         """`masked_scatter` in place: this handle takes the result; tensors made from it before keep their values."""
     def masked_select(self, mask: Tensor) -> Tensor:
         """The elements where a mask is true, as a 1-d tensor; both broadcast. Realizes: their count is its size."""
+    def matmul(self, other: Tensor) -> Tensor:
+        """(…, m, k) by (…, k, n) to (…, m, n); leading dimensions broadcast; a 1-d operand is a row on the left, a column on the right, and its dimension leaves the result. Half precisions are summed in float32."""
     def matrix_exp(self) -> Tensor:
         """As `linalg.matrix_exp`."""
     def matrix_power(self, n: _int) -> Tensor:
@@ -636,6 +711,8 @@ class Methods:
         """The smallest value; with `dim`, (values, indices) along it; with a tensor, the elementwise minimum."""
     def minimum(self, other: Any) -> Tensor:
         """The smaller; nan wins. Elementwise, of broadcast shape, differentiable where the function is."""
+    def mm(self, mat2: Tensor) -> Tensor:
+        """(m, k) by (k, n) to (m, n)."""
     def mode(self, dim: _int = ..., keepdim: _bool = ...) -> flame.ops.reduce.Selected:
         """(values, indices) of the most frequent value along a dimension: the smallest of several, at its last place."""
     def moveaxis(self, source: Any, destination: Any) -> Tensor:
@@ -654,6 +731,8 @@ class Methods:
         """Another name of `mul`."""
     def multiply_(self, other: Any) -> Tensor:
         """`multiply` in place: this handle takes the result; tensors made from it before keep their values."""
+    def mv(self, vec: Tensor) -> Tensor:
+        """(m, k) by (k) to (m)."""
     def mvlgamma(self, p: _int) -> Tensor:
         """The logarithm of the multivariate gamma function of dimension p; raises DTypeError where p is below 1."""
     def nan_to_num(self, nan: _float | None = ..., posinf: _float | None = ..., neginf: _float | None = ...) -> Tensor:
@@ -664,6 +743,8 @@ class Methods:
         """The mean over dimensions of what is not nan; nan where nothing is left."""
     def nanmedian(self, dim: _int | None = ..., keepdim: _bool = ...) -> Any:
         """The median of what is not nan, as `median`; nan where nothing is left."""
+    def nanquantile(self, q: Any, dim: _int | None = ..., keepdim: _bool = ..., *, interpolation: str = ...) -> Tensor:
+        """The quantiles of what is not nan, as `quantile`; nan where nothing is left."""
     def nansum(self, dim: Any = ..., keepdim: _bool = ..., *, dtype: DType | None = ...) -> Tensor:
         """The sum over dimensions of what is not nan."""
     def narrow(self, dim: _int, start: Any, length: _int) -> Tensor:
@@ -702,6 +783,8 @@ class Methods:
         """Where the elements that are not 0 lie, in row-major order: (count, rank), or a tuple of 1-d tensors."""
     def nonzero_static(self, *, size: _int, fill_value: _int = ...) -> Tensor:
         """The first `size` places of `nonzero`, (size, rank), then rows of `fill_value`. Nothing is realized."""
+    def norm(self, p: Any = ..., dim: Any = ..., keepdim: _bool = ..., dtype: DType | None = ...) -> Tensor:
+        """The p-norm of all elements, or over dimensions; "fro" and None are p=2. That of matrices is flame.linalg's."""
     def normal_(self, mean: _float = ..., std: _float = ..., *, generator: Generator | None = ...) -> Tensor:
         """Normal with a mean and a standard deviation, in place. Raises FlameError for a negative std."""
     def not_equal(self, other: Any) -> Tensor:
@@ -712,16 +795,26 @@ class Methods:
         """(m) and (n) to their products (m, n); dtypes are promoted."""
     def permute(self, *dims: Any) -> Tensor:
         """Dimensions in another order."""
+    def pinverse(self, rcond: _float = ...) -> Tensor:
+        """As `linalg.pinv`, with rtol = rcond."""
     def positive(self) -> Tensor:
         """The tensor itself; raises DTypeError for truth values."""
+    def pow(self, exponent: Any) -> Tensor:
+        """input to the power of exponent; of integers by products, modulo the width of the dtype."""
     def pow_(self, exponent: Any) -> Tensor:
         """`pow` in place: this handle takes the result; tensors made from it before keep their values."""
+    def prelu(self, weight: Tensor) -> Tensor:
+        """x where positive, else weight * x, with one weight, or one for each channel (dimension 1)."""
+    def prod(self, dim: _int | None = ..., keepdim: _bool = ..., *, dtype: DType | None = ...) -> Tensor:
+        """The product along one dimension, or of all; its gradients are exact where factors are 0."""
     def put(self, index: Tensor, source: Tensor, accumulate: _bool = ...) -> Tensor:
         """The tensor with values put (or added) at positions of the flattened one; negative ones count from the end."""
     def put_(self, index: Tensor, source: Tensor, accumulate: _bool = ...) -> Tensor:
         """`put` in place: this handle takes the result; tensors made from it before keep their values."""
     def qr(self, some: _bool = ...) -> flame.ops.linalg.decompose.QR:
         """As `linalg.qr`; complete without `some`."""
+    def quantile(self, q: Any, dim: _int | None = ..., keepdim: _bool = ..., *, interpolation: str = ...) -> Tensor:
+        """The q-quantiles along a dimension, or of all elements; a tensor of several q gets a dimension in front."""
     def rad2deg(self) -> Tensor:
         """Radians as degrees."""
     def rad2deg_(self) -> Tensor:
@@ -730,6 +823,8 @@ class Methods:
         """Integers in [from_, to), in [0, from_), or all that the dtype holds exactly from 0 on, in place."""
     def ravel(self) -> Tensor:
         """All elements in one dimension."""
+    def reciprocal(self) -> Tensor:
+        """1 / x; of integers in float32."""
     def reciprocal_(self) -> Tensor:
         """`reciprocal` in place: this handle takes the result; tensors made from it before keep their values."""
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> flame.autograd.backward.RemovableHandle:
@@ -762,12 +857,16 @@ class Methods:
         """The nearest whole number, halves to even, or the nearest multiple of 10**-decimals; its gradient is 0."""
     def round_(self, *, decimals: _int = ...) -> Tensor:
         """`round` in place: this handle takes the result; tensors made from it before keep their values."""
+    def rsqrt(self) -> Tensor:
+        """1 / sqrt(x). Elementwise, of broadcast shape, differentiable where the function is."""
     def rsqrt_(self) -> Tensor:
         """`rsqrt` in place: this handle takes the result; tensors made from it before keep their values."""
     def scatter(self, dim: _int, index: Tensor, src: Any = ..., *, value: Any = ..., reduce: str | None = ...) -> Tensor:
         """The tensor with values of `src` (a tensor or a number) put along `dim` where the index says."""
     def scatter_(self, dim: _int, index: Tensor, src: Any = ..., *, value: Any = ..., reduce: str | None = ...) -> Tensor:
         """`scatter` in place: this handle takes the result; tensors made from it before keep their values."""
+    def scatter_add(self, dim: _int, index: Tensor, src: Tensor) -> Tensor:
+        """The tensor with the values of `src` added along `dim` where the index says, in the order of the index."""
     def scatter_add_(self, dim: _int, index: Tensor, src: Tensor) -> Tensor:
         """`scatter_add` in place: this handle takes the result; tensors made from it before keep their values."""
     def scatter_reduce(self, dim: _int, index: Tensor, src: Tensor, reduce: str, *, include_self: _bool = ...) -> Tensor:
@@ -804,6 +903,8 @@ class Methods:
         """sin(pi x) / (pi x), and 1 at 0."""
     def sinc_(self) -> Tensor:
         """`sinc` in place: this handle takes the result; tensors made from it before keep their values."""
+    def sinh(self) -> Tensor:
+        """Hyperbolic sine. Elementwise, of broadcast shape, differentiable where the function is."""
     def sinh_(self) -> Tensor:
         """`sinh` in place: this handle takes the result; tensors made from it before keep their values."""
     def size(self, dim: _int | None = ...) -> Any:
@@ -812,6 +913,8 @@ class Methods:
         """`input` with `src` at the positions start, start + step, ... below `end` of one dimension."""
     def slogdet(self) -> flame.ops.linalg.decompose.SlogDet:
         """As `linalg.slogdet`."""
+    def softmax(self, dim: _int | None = ..., dtype: Any = ...) -> Tensor:
+        """exp(x) over its sum along `dim`; `(…)` to the same shape."""
     def sort(self, dim: _int = ..., descending: _bool = ..., stable: _bool = ...) -> flame.ops.reduce.Selected:
         """(values, indices) in order along a dimension; always stable, nan last, or first when descending."""
     def split(self, split_size_or_sections: Any, dim: _int = ...) -> tuple[Tensor, ...]:
@@ -822,6 +925,8 @@ class Methods:
         """Square root. Elementwise, of broadcast shape, differentiable where the function is."""
     def sqrt_(self) -> Tensor:
         """`sqrt` in place: this handle takes the result; tensors made from it before keep their values."""
+    def square(self) -> Tensor:
+        """x * x; of truth values in int64."""
     def square_(self) -> Tensor:
         """`square` in place: this handle takes the result; tensors made from it before keep their values."""
     def squeeze(self, dim: Any = ...) -> Tensor:
@@ -844,6 +949,8 @@ class Methods:
         """Another name of `sub`."""
     def subtract_(self, other: Any, *, alpha: _float = ...) -> Tensor:
         """`subtract` in place: this handle takes the result; tensors made from it before keep their values."""
+    def sum(self, dim: Any = ..., keepdim: _bool = ..., *, dtype: DType | None = ...) -> Tensor:
+        """The sum over dimensions; integers and truth values are summed as int64, half precisions in float32."""
     def sum_to_size(self, *size: Any) -> Tensor:
         """Sums over the dimensions that an expansion of `size` to this shape would repeat: the gradient of `expand`."""
     def svd(self, some: _bool = ..., compute_uv: _bool = ...) -> flame.ops.matrix.Singular:
@@ -864,6 +971,8 @@ class Methods:
         """The elements of the flattened tensor at positions of any shape; negative ones count from the end."""
     def take_along_dim(self, indices: Tensor, dim: _int | None = ...) -> Tensor:
         """Along `dim`, the elements that `indices` name; other dimensions broadcast. Without `dim`, of both flattened."""
+    def tan(self) -> Tensor:
+        """Tangent of x in radians. Elementwise, of broadcast shape, differentiable where the function is."""
     def tan_(self) -> Tensor:
         """`tan` in place: this handle takes the result; tensors made from it before keep their values."""
     def tanh(self) -> Tensor:
@@ -878,6 +987,8 @@ class Methods:
         """The tensor in another dtype, on another device, or both: `x.to("cuda")`, `x.to(flame.bfloat16)`, `x.to(other)`."""
     def topk(self, k: _int, dim: _int = ..., largest: _bool = ..., sorted: _bool = ...) -> flame.ops.reduce.Selected:
         """(values, indices) of the k largest (or smallest) along a dimension, in order; raises ShapeError for k > size."""
+    def trace(self) -> Tensor:
+        """The sum of the diagonal of a matrix; integers are summed as int64."""
     def transpose(self, dim0: _int, dim1: _int) -> Tensor:
         """Two dimensions swapped."""
     def transpose_(self, dim0: _int, dim1: _int) -> Tensor:
@@ -924,6 +1035,8 @@ class Methods:
         """The variance over dimensions, in two passes: the sum of squares divided by n - `correction`, which is 1."""
     def var_mean(self, dim: Any = ..., unbiased: _bool | None = ..., keepdim: _bool = ..., *, correction: _float | None = ...) -> tuple[Tensor, Tensor]:
         """(variance, mean) over dimensions, as `var` and `mean`."""
+    def vdot(self, other: Tensor) -> Tensor:
+        """As `dot`: real vectors are their own conjugates."""
     def view(self, *shape: Any) -> Tensor:
         """As `reshape`. Bits are not read as another dtype: `view(dtype)` raises DTypeError unless it is the tensor's."""
     def view_as(self, other: Tensor) -> Tensor:

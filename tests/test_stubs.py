@@ -66,11 +66,16 @@ def method(name: str, function: Any) -> str:
     return f'{head}\n        """{doc}"""' if doc else f"{head} ..."
 
 
+def home(function: Any) -> str:
+    """The module that a function was written in, under what autocast wraps around it."""
+    return getattr(inspect.unwrap(function), "__module__", "") if callable(function) else ""
+
+
 def stub() -> str:
     """The text of flame/methods.pyi."""
     import flame
 
-    installed = [(n, f) for n, f in vars(flame.Tensor).items() if getattr(f, "__module__", "").startswith(FROM)]
+    installed = [(n, f) for n, f in vars(flame.Tensor).items() if home(f).startswith(FROM)]
     functions = [(n, f) for n, f in sorted(installed) if inspect.isfunction(f)]
     properties = [
         f"    @property\n    def {n}(self) -> {annotation(inspect.signature(p.fget).return_annotation)}: ..."

@@ -187,7 +187,8 @@ class Surface:
         found = {name: it for name, it in vars(space).items() if callable(it) and not isinstance(it, type)}
         for name, function in found.items():
             if prefix + name in NAMES and function not in self._forms:
-                self._forms[function] = _listed(prefix + name, function, space.__name__)
+                home = space.__module__ if isinstance(space, type) else space.__name__
+                self._forms[function] = _listed(prefix + name, function, home)
         for name, function in found.items():
             if function in self._forms:
                 setattr(space, name, self._forms[function])
