@@ -106,6 +106,7 @@ def test_a_loop_left_early_does_no_harm():
 
 
 def test_counters_of_the_gpu():
+    gc.collect()  # what tests before left behind must not be freed in between
     flame.cuda.reset_peak_memory_stats()
     before = flame.cuda.memory_allocated()
     held = flame.ones(1 << 20, device="cuda").realize()
