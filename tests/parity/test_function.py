@@ -9,8 +9,9 @@ import pytest
 
 import flame
 from flame import compiler
+from tests.parity.both import torch
 from tests.parity.test_autograd import leaf, same
-from tests.surface.sides import interpreted, torch
+from tests.surface.sides import interpreted
 
 pytestmark = pytest.mark.parity
 

@@ -5,9 +5,9 @@ import pytest
 
 import flame
 from flame import nn
+from tests.parity.both import torch
 from tests.parity.test_nn import both
 
-torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore:LSTM with projections")]  # slow in PyTorch
 rng = np.random.default_rng(3)
 

@@ -6,9 +6,9 @@ import pytest
 import flame
 from flame import nn
 from flame.errors import FlameError
+from tests.parity.both import torch
 from tests.parity.test_training import floats, squares, twenty_steps
 
-torch = pytest.importorskip("torch")
 pytestmark = [
     pytest.mark.parity,
     pytest.mark.filterwarnings("ignore:.*torch.nn.utils.weight_norm.*:FutureWarning"),

@@ -13,9 +13,9 @@ import pytest
 import flame
 from flame import nn
 from flame.nn.plain import Plain
+from tests.parity.both import torch
 from tests.parity.test_modules import LAYERS
 
-torch = pytest.importorskip("torch")
 OF_PYTORCH = "LSTM with projections|enable_nested_tensor is True|reduction. 'mean' divides"  # its advice is not for us
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings(f"ignore:({OF_PYTORCH})")]
 STEPS = 20
