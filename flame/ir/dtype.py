@@ -103,7 +103,7 @@ def set_default(dtype: DType) -> None:
     """Let Python's floats, and tensors made without a dtype, be of this one."""
     global _default
     if not dtype.is_float or dtype.stored:
-        raise DTypeError(f"the default dtype must be one of floats to compute with, got {dtype.name}")
+        raise DTypeError(f"the default dtype must be a floating one to compute with, got {dtype.name}")
     _default = dtype
 
 
