@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
-from flame.optim.base import Group, Half, Optimizer, State, check, only_plain
+from flame.optim.base import Group, Half, Optimizer, State, check, check_betas, only_plain
+from flame.optim.moments import averages, decayed
 from flame.tensor import Tensor
 
 
@@ -45,7 +46,7 @@ class Adam(Optimizer):
     ) -> None:
         name = type(self).__name__
         check(name, lr=lr, eps=eps, weight_decay=weight_decay)
-        check(name, below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas(name, betas)
         only_plain(name, differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         defaults |= {"maximize": maximize, "foreach": foreach, "capturable": capturable}
@@ -59,13 +60,9 @@ class Adam(Optimizer):
         self, group: Group, state: State, param: Tensor, grad: Tensor, number: Callable[[float], Tensor]
     ) -> dict[str, Tensor]:
         """See the class."""
-        (beta1, beta2), lr, decay, step = group["betas"], group["lr"], group["weight_decay"], state["step"] + 1
-        if decay and group["decoupled_weight_decay"]:
-            param = param * number(1 - lr * decay)
-        elif decay:
-            grad = grad + number(decay) * param
-        mean = state["exp_avg"] + number(1 - beta1) * (grad - state["exp_avg"])
-        square = number(beta2) * state["exp_avg_sq"] + number(1 - beta2) * (grad * grad)
+        (beta1, beta2), lr, step = group["betas"], group["lr"], state["step"] + 1
+        param, grad = decayed(group, param, grad, number)
+        mean, square = averages(group, state, grad, number)
         new = {"exp_avg": mean, "exp_avg_sq": square}
         if group["amsgrad"]:
             square = new["max_exp_avg_sq"] = square.maximum(state["max_exp_avg_sq"])

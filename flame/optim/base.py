@@ -289,6 +289,11 @@ def check(name: str, least: float = 0.0, below: float = math.inf, **options: Any
             raise FlameError(f"{name}: {option} is {value}, but must be at least {least}{limit}")
 
 
+def check_betas(name: str, betas: tuple[float, float]) -> None:
+    """Raise FlameError for a decay rate of a running mean outside [0, 1)."""
+    check(name, below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+
+
 def only_plain(name: str, differentiable: bool) -> None:
     """Raise FlameError for a step that should itself be differentiated."""
     if differentiable:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
 from flame.ops.elementwise import where
-from flame.optim.base import Blank, Group, Half, Optimizer, State, check
+from flame.optim.base import Blank, Group, Half, Optimizer, State, check, check_betas
 from flame.optim.moments import averages
 from flame.tensor import Tensor
 
@@ -31,7 +31,7 @@ class Lion(Optimizer):
         **half: Unpack[Half],
     ) -> None:
         check("Lion", lr=lr, weight_decay=weight_decay)
-        check("Lion", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas("Lion", betas)
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize}, half)
 
     def update(self, group: Group, state: State, param: Tensor, grad: Tensor, number: Number) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ class LAMB(Optimizer):
         **half: Unpack[Half],
     ) -> None:
         check("LAMB", lr=lr, eps=eps, weight_decay=weight_decay)
-        check("LAMB", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas("LAMB", betas)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, defaults, half)
 

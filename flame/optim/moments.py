@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Unpack
 
-from flame.optim.base import Group, Half, Optimizer, State, check, only_plain
+from flame.optim.base import Group, Half, Optimizer, State, check, check_betas, only_plain
 from flame.tensor import Tensor
 
 Number = Callable[[float], Tensor]
@@ -50,7 +50,7 @@ class Adamax(Optimizer):
         **half: Unpack[Half],
     ) -> None:
         check("Adamax", lr=lr, eps=eps, weight_decay=weight_decay)
-        check("Adamax", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas("Adamax", betas)
         only_plain("Adamax", differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach}
         defaults |= {"maximize": maximize, "differentiable": differentiable, "capturable": capturable}
@@ -93,7 +93,7 @@ class NAdam(Optimizer):
         **half: Unpack[Half],
     ) -> None:
         check("NAdam", lr=lr, eps=eps, weight_decay=weight_decay, momentum_decay=momentum_decay)
-        check("NAdam", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas("NAdam", betas)
         only_plain("NAdam", differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         defaults |= {"momentum_decay": momentum_decay, "decoupled_weight_decay": decoupled_weight_decay}
@@ -147,7 +147,7 @@ class RAdam(Optimizer):
         **half: Unpack[Half],
     ) -> None:
         check("RAdam", lr=lr, eps=eps, weight_decay=weight_decay)
-        check("RAdam", below=1.0, **{"betas[0]": betas[0], "betas[1]": betas[1]})
+        check_betas("RAdam", betas)
         only_plain("RAdam", differentiable)
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         defaults |= {"foreach": foreach, "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay}
