@@ -26,6 +26,7 @@ from flame.passes.nest import nest
 from flame.passes.scans import scans
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
+from flame.passes.tile import tile
 
 PRINTERS = {"cpu": CPUPrinter(), "cuda": CUDAPrinter()}
 
@@ -61,6 +62,7 @@ def schedule(
     made = groups(optimized, target, simple, config.fuse)  # every stored value belongs to one kernel or call
     plan, values = lower(optimized, made, simple)  # each group is one kernel, written for one element
     plan = simplify_kernels(plan, simple)  # no index arithmetic is left that bounds make needless
+    plan = tile(plan, target, simple)  # on many lanes, what lies across its result is read through shared memory
     plan = nest(plan, target, simple)  # on one lane, free elements are rows whose indices need no division
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
     plan = keep_rows(plan)  # a row that fits in registers is read once

@@ -97,7 +97,7 @@ class _Kernel:
         sp, outside = self.speller, dict(self.speller.names)
         sp.enter(s.var)
         self.hoist(s.body)
-        looped = self.target.lanes_are_loops or not self.at.kept
+        looped = self.target.lanes_are_loops or s.extent > self.at.span
         if self.target.lanes_are_loops:
             self.emit(
                 f"for r0 in range({s.extent}):"
@@ -113,6 +113,8 @@ class _Kernel:
         self.loads(s.body)
         self.block(s.body)
         self.pad -= looped
+        if any(isinstance(inner, loop.Stage) for inner in s.body):
+            self.emit("barrier()")
         sp.enter(None)
         sp.names = outside | {key: t for key, t in sp.names.items() if key[0] in sp.varies}
 
@@ -178,6 +180,8 @@ class _Kernel:
                     self.fold(s)
                 case loop.Store():
                     self.store(s)
+                case loop.Stage():
+                    self.stage(s)
 
     def elements(self) -> list[tuple[int, int]]:
         return [(i, v) for i in range(self.at.items) for v in range(self.at.vector)]
@@ -222,14 +226,26 @@ class _Kernel:
             conditions = [f"({c})" for c in (self.target.one_lane, sp.row_guard) if c]
             self.write(s.param, dtype, self.text(s.index), [self.text(s.value)], " & ".join(conditions))
             return
+        wide = sp.side_by_side(s.index) and (s.guard is None or sp.depends(s.guard) < 2)
         for i in range(self.at.items):
-            ok = sp.guards.get(i, "")
             values = [self.text(s.value, i, j) for j in range(v)]
-            if sp.side_by_side(s.index):
-                self.write(s.param, dtype, self.text(s.index, i, 0), values, ok)
+            if wide:
+                self.write(s.param, dtype, self.text(s.index, i, 0), values, self.exists(s, i, 0))
             else:
                 for j, value in enumerate(values):
-                    self.write(s.param, dtype, self.text(s.index, i, j), [value], ok)
+                    self.write(s.param, dtype, self.text(s.index, i, j), [value], self.exists(s, i, j))
+
+    def exists(self, s: loop.Store, i: int, v: int) -> str:
+        """The condition under which an element is stored, empty without one."""
+        own = [self.text(s.guard, i, v)] if s.guard is not None else []
+        return " & ".join([*own, *([self.speller.guards[i]] if i in self.speller.guards else [])])
+
+    def stage(self, s: loop.Stage) -> None:
+        sp = self.speller
+        for i, v in self.elements():
+            args = [self.text(s.index, i, v), self.text(s.value, i, v)]
+            args += [sp.guards[i]] if i in sp.guards else []
+            self.emit(f"put_{sp.tiles[s.tile]}{'_if' if i in sp.guards else ''}({', '.join(args)})")
 
     def write(self, param: str, dtype: DType, index: str, values: list[str], ok: str) -> None:
         args = ", ".join([param, index, *values, *([ok] if ok else [])])

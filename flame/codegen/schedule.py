@@ -5,7 +5,7 @@ from typing import Any
 
 from flame.ir.graph import toposort
 from flame.ir.index import contiguous, walk
-from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, accesses, scalars, statements
+from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, Stage, accesses, scalars, statements
 from flame.ir.node import Node
 from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
@@ -33,6 +33,8 @@ def layout(k: Kernel, target: Target) -> Layout:
     row = next((s for s in statements(k.body) if isinstance(s, Loop) and s.role in (Role.ROW, Role.SPREAD)), None)
     if row is None:
         return Layout(lanes=WARP)
+    if any(isinstance(s, Stage) for s in row.body):
+        return _tile(k, target)
     v = vector(k, row)
     if row.role is Role.SPREAD:
         return Layout(lanes=target.max_lanes, vector=v)
@@ -43,6 +45,20 @@ def layout(k: Kernel, target: Target) -> Layout:
         return Layout(lanes, SECTOR, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
     streams = sum(_streams(at, row) for _, at in loads)
     return _row(row.extent // v, v, len(loads), max(1, streams))
+
+
+def _tile(k: Kernel, target: Target) -> Layout:
+    """The lanes visit the tile twice, in two orders: as wide as both allow."""
+    loops = [s for s in k.outer.body if isinstance(s, Loop)]
+    v = min(vector(k, s, _touched(k, s)) for s in loops)
+    extent = max(s.extent for s in loops)
+    lanes = min(target.max_lanes, _warps(-(-extent // v)))
+    return Layout(lanes, items=-(-extent // (lanes * v)), vector=v)
+
+
+def _touched(k: Kernel, s: Loop) -> list[tuple[str, Any, bool]]:
+    """What one loop of a kernel touches in memory."""
+    return accesses(replace(k, body=(s,)))
 
 
 def _one_lane(k: Kernel) -> Layout:
@@ -81,10 +97,10 @@ def _warps(threads: int) -> int:
     return -(-threads // WARP) * WARP
 
 
-def vector(k: Kernel, row: Loop) -> int:
+def vector(k: Kernel, row: Loop, touched: list[tuple[str, Any, bool]] | None = None) -> int:
     """How many neighbours one access can bring: as many as 16 bytes hold, if some access has them side by side."""
     types = {p.name: p.dtype for p in k.params}
-    touched = accesses(k)
+    touched = accesses(k) if touched is None else touched
     wide = max(16 // types[p].size for p, _, _ in touched)
     for v in (8, 4, 2):
         fits = v <= wide and row.extent % v == 0

@@ -4,16 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-from flame.ir.dtype import DType
+from flame.ir.dtype import DType, int64
 from flame.ir.graph import toposort
 from flame.ir.index import bounds, contiguous, walk
+from flame.ir.loop import Kernel, Stage, statements
 from flame.ir.node import Node
 from flame.ir.op import OPS, Kind
-
-if TYPE_CHECKING:
-    from flame.ir.loop import Kernel
 
 DEEP = 6  # nested calls in one expression; Python itself gives up at 200 parentheses
 SMALL = 1 << 31
@@ -23,10 +20,11 @@ Name = tuple[Node, int, int]  # a value, of which item, of which element of its 
 class Speller:
     """Names and expressions in the scopes we are in."""
 
-    def __init__(self, kernel: "Kernel", emit: Callable[[str], None], wide: bool):
+    def __init__(self, kernel: Kernel, emit: Callable[[str], None], wide: bool):
         self.emit, self.at, self.wide = emit, kernel.layout, wide
         self.types = {p.name: p.dtype for p in kernel.params}
         self.values = {p.name for p in kernel.params if p.by_value}
+        self.tiles = {s.tile: tile_name(s) for s in statements(kernel.body) if isinstance(s, Stage)}
         self.names: dict[Name, str] = {}
         self.varies: set[Node] = set()  # accumulators and kept values that every element has its own of
         self.row: Node | None = None
@@ -36,11 +34,13 @@ class Speller:
         self.reads: Counter[Node] = Counter()
         self.count = 0
         self._depends: dict[Node, int] = {}
+        self._apart: dict[Node, int] = {}
 
     # --- scopes -------------------------------------------------------------------------------------------------------
     def enter(self, row: Node | None) -> None:
         self.row = row
         self._depends.clear()
+        self._apart.clear()
 
     def vary(self, n: Node) -> None:
         self.varies.add(n)
@@ -90,16 +90,14 @@ class Speller:
     def text(self, root: Node, i: int = 0, v: int = 0) -> str:
         """The expression of `root` at element (i, v)."""
         depth: dict[Node, int] = {}
-        for n in toposort([root]):
+        for n in toposort([root], _Named(self, i, v)):
             key = self.key(n, i, v)
             if key in self.names:
-                depth[n] = 0
                 continue
             spelled = self.spell(n, key, i, v)
             if key in self.names:  # a wide load named all its elements
-                depth[n] = 0
                 continue
-            depth[n] = 1 + max((depth[s] for s in n.src), default=0)
+            depth[n] = 1 + max((depth.get(s, 0) for s in n.src), default=0)
             if self._deserves_a_name(n, depth[n]):
                 name = self.fresh()
                 self.emit(f"{name} = {spelled}")
@@ -114,6 +112,8 @@ class Speller:
         return n.op.name == "load" or self.reads[n] > 1 or depth > DEEP or invariant
 
     def spell(self, n: Node, key: Name, i: int, v: int) -> str:
+        if v and (apart := self.apart(n)):
+            return f"({self.text(n, i, 0)} + {v * apart})"
         match n.op.name:
             case "const":
                 return number(n["value"], n.dtype)
@@ -126,6 +126,14 @@ class Speller:
             case "floor_divide" | "remainder" if n.dtype.name == "int64":
                 return self.divide(n, i, v)
         return self.operator(n, [self.names[self.key(s, i, v)] for s in n.src])
+
+    def apart(self, n: Node) -> int:
+        """How far the positions of neighbours in a vector lie from each other, if that is known; else 0."""
+        if self.row is None or n is self.row or n.op.kind is not Kind.ELEMENTWISE or n.dtype is not int64:
+            return 0
+        if n not in self._apart:
+            self._apart[n] = walk(n, self.row, self.at.vector)[0] or 0
+        return self._apart[n]
 
     def divide(self, n: Node, i: int, v: int) -> str:
         """Divisions of indices are unsigned, and narrow where both sides are."""
@@ -144,6 +152,8 @@ class Speller:
 
     def load(self, n: Node, key: Name, i: int, v: int) -> str:
         param = n["param"]
+        if param in self.tiles:
+            return self.staged(n, i, v)
         dtype, width, d = self.types[param], self.at.vector, self.depends(n)
         ok = self.condition(n, i, v, self.guards.get(i) if self.row is not None and d else self.row_guard)
         index = n.src[0]
@@ -158,6 +168,12 @@ class Speller:
             self.names[n, i, j] = f"{pack}[{j}]"
         return self.names[key]
 
+    def staged(self, n: Node, i: int, v: int) -> str:
+        """One element of a tile of the block."""
+        ok = self.guards.get(i)
+        where = self.names[self.key(n.src[0], i, v)]
+        return f"get_{self.tiles[n['param']]}{f'_if({where}, {ok})' if ok else f'({where})'}"
+
     def side_by_side(self, index: Node) -> bool:
         """True if one wide access brings all elements of an item."""
         width = self.at.vector
@@ -167,6 +183,21 @@ class Speller:
         """Under what condition the load may touch memory: its own, and that of its item."""
         own = [self.names[self.key(c, i, v)] for c in n.src[1:]]
         return " & ".join([*own, *(g for g in (guard, self.loop_guard) if g)]) or None
+
+
+class _Named:
+    """The values that have a name or an expression already, as element (i, v) has them."""
+
+    def __init__(self, speller: Speller, i: int, v: int):
+        self.speller, self.i, self.v = speller, i, v
+
+    def __contains__(self, n: object) -> bool:
+        return isinstance(n, Node) and self.speller.key(n, self.i, self.v) in self.speller.names
+
+
+def tile_name(s: Stage) -> str:
+    """A tile as the functions that reach it name it: which, of what, how many."""
+    return f"{s.tile}_{s.value.dtype.register}_{s.size}"
 
 
 def read_by(n: Node) -> Iterable[int]:

@@ -108,6 +108,9 @@ def _walk(n: Node, parts: list[Walk], width: int) -> Walk:
             return (None if a is None else a * c), p * c
         case "floor_divide" | "remainder" if n.src[1].op.name == "const" and n.dtype.category < 2:
             return _divided(n, parts[0], width)
+        case "lt" | "ge" if parts[0][0] == 1 and parts[1][0] == 0 and n.src[0].dtype.category < 2:
+            aligned = parts[0][1] % width == 0 and parts[1][1] % width == 0  # all neighbours lie on one side
+            return (0 if aligned else None), 1
         case _:
             pass
     return (0 if all(p[0] == 0 for p in parts) else None), 1

@@ -83,14 +83,28 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """param[index] = value"""
+    """param[index] = value, where the element exists: `guard` says so of a tile that reaches beyond the edge."""
 
     param: str
     index: Node
     value: Node
+    guard: Node | None = None
 
 
-Statement = Union[Loop, Init, Fold, Gather, Keep, Store]
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """tile[index] = value: one of `size` places that the lanes of a block share; loads name the tile as their param.
+
+    Each loop that stages ends when all lanes are through: what comes behind it may read what any lane has written.
+    """
+
+    tile: str
+    size: int
+    index: Node
+    value: Node
+
+
+Statement = Union[Loop, Init, Fold, Gather, Keep, Store, Stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +151,8 @@ def scalars(s: Statement) -> tuple[Node, ...]:
         case Init() | Fold() | Keep():
             return (s.value,)
         case Store():
+            return (s.index, s.value, *((s.guard,) if s.guard is not None else ()))
+        case Stage():
             return (s.index, s.value)
         case Loop():
             return s.bounds or ()
@@ -145,11 +161,12 @@ def scalars(s: Statement) -> tuple[Node, ...]:
 
 
 def accesses(kernel: Kernel) -> list[tuple[str, Node, bool]]:
-    """Every (param, index, written) that the kernel touches, once."""
+    """Every (param, index, written) that the kernel touches in memory, once."""
     found: dict[tuple[str, Node, bool], None] = {}
+    memory = {p.name for p in kernel.params}
     for s in statements(kernel.body):
         for n in toposort(scalars(s)):
-            if n.op.name == "load" and n.src:
+            if n.op.name == "load" and n.src and n["param"] in memory:
                 found[n["param"], n.src[0], False] = None
         if isinstance(s, Store):
             found[s.param, s.index, True] = None
@@ -167,6 +184,8 @@ def map_scalars(kernel: Kernel, f: Callable[[Node], Node]) -> Kernel:
             case Init() | Fold() | Keep():
                 return replace(s, value=f(s.value))
             case Store():
+                return replace(s, index=f(s.index), value=f(s.value), guard=s.guard and f(s.guard))
+            case Stage():
                 return replace(s, index=f(s.index), value=f(s.value))
             case Gather():
                 return s

@@ -110,7 +110,10 @@ def _statement(s: loop.Statement, spell: _Scalars) -> str:
         case loop.Gather():
             return f"{s.acc['name']} = gather {s.combine}({s.acc['name']})"
         case loop.Store():
-            return f"{s.param}[{spell(s.index)}] = {spell(s.value)}"
+            where = f"{spell(s.index)} if {spell(s.guard)}" if s.guard is not None else spell(s.index)
+            return f"{s.param}[{where}] = {spell(s.value)}"
+        case loop.Stage():
+            return f"stage {s.tile}[{spell(s.index)} of {s.size}] = {spell(s.value)}"
         case loop.Loop():
             raise AssertionError("loops are walked, not spelled")
 

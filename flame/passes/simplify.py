@@ -39,8 +39,8 @@ def terms(root: Node) -> Terms:
     pending = [(root, 1)]
     while pending:
         n, factor = pending.pop()
-        if n.op.name == "add":
-            pending += [(n.src[1], factor), (n.src[0], factor)]
+        if n.op.name in ("add", "sub"):
+            pending += [(n.src[1], factor if n.op.name == "add" else -factor), (n.src[0], factor)]
         elif n.op.name == "mul" and n.src[1].op.name == "const":
             pending.append((n.src[0], factor * n.src[1]["value"]))
         elif n.op.name == "const":
@@ -124,17 +124,28 @@ def in_order(node: Node, x: Node, y: Node) -> Node | None:
 
 
 def _rejoin(every: dict[Node, int], rest: Node) -> None:
-    """(x // c) * (c * k) + (x % c) * k is x * k."""
+    """(x // c) * (c * k) + (x % c) * k is x * k, and with (x // c) % d in front it is (x % (c * d)) * k."""
     x, c = rest.src
     if c.op.name != "const" or c["value"] <= 0 or not every.get(rest):
         return
     deeper = x.op.name == "floor_divide" and x.src[1].op.name == "const" and x.src[1]["value"] > 0
     quotient = x.src[0] // (x.src[1]["value"] * c["value"]) if deeper else x // c
-    if every.get(quotient) == every[rest] * c["value"]:
-        factor = every.pop(rest)
-        del every[quotient]
-        for n, f in terms(x):
-            every[n] = every.get(n, 0) + f * factor
+    whole = terms(x)
+    if every.get(quotient) != every[rest] * c["value"]:
+        found = [n for n, f in every.items() if f == every[rest] * c["value"] and _part_of(n, quotient)]
+        if not found:
+            return
+        (quotient, *_) = found
+        whole = [(x % (c["value"] * quotient.src[1]["value"]), 1)]
+    factor = every.pop(rest)
+    del every[quotient]
+    for n, f in whole:
+        every[n] = every.get(n, 0) + f * factor
+
+
+def _part_of(n: Node, quotient: Node) -> bool:
+    """True if n is quotient % d."""
+    return n.op.name == "remainder" and n.src[0] is quotient and n.src[1].op.name == "const" and n.src[1]["value"] > 0
 
 
 def divide_product(x: Node, c: Node, d: Node, **_: Node) -> Node | None:
@@ -228,6 +239,7 @@ INTEGER = rules(
 # Index arithmetic: 64-bit integers that never overflow, with positive constant divisors. Data may overflow.
 INDEX = rules(
     (x + y, in_order),
+    (x - c, lambda node, x, c: x + -c["value"]),
     ((x + y) * c, x * c + y * c),
     ((x + y) // d, divide_sum),
     ((x + y) % d, mod_sum),

@@ -5,13 +5,30 @@
 lanes * rows passes a warp, the block has exactly that many threads (without `x{rows}` it may have several rows).
 Every lane gets the result, the same bits in each. A gather in a loop reuses its shared memory, so the printer ends each
 round with a barrier.
+
+`put_{tile}_{dtype}_{places}` and `get_{..}` write and read a tile that the block shares; a barrier stands between them.
 """
 
 import functools
 
 from llvmlite import ir
+from numba import types
 
-from flame.runtime.cuda_emit import F32, F64, I1, I32, I64, REGISTER, VALUE, VOID, asm, constant, from_words, words_of
+from flame.runtime.cuda_emit import (
+    F32,
+    F64,
+    I1,
+    I8,
+    I32,
+    I64,
+    REGISTER,
+    VALUE,
+    VOID,
+    asm,
+    constant,
+    from_words,
+    words_of,
+)
 from flame.runtime.cuda_math import combine, is_signed, neutral
 
 
@@ -40,6 +57,45 @@ def gather(operation: str, dtype: str, lanes: int, rows: int = 1):
         return _leave(b, out, dtype, truth)
 
     return VALUE[dtype], (VALUE[dtype],), emit
+
+
+def put(tile: str, dtype: str, places: int, guarded: bool):
+    """Result type, argument types and emitter of `put_{tile}_{dtype}_{places}[_if](i, value[, ok])`."""
+    arguments = (types.int64, VALUE[dtype]) + ((types.boolean,) if guarded else ())
+
+    def emit(b, values, context, signature):
+        x = b.zext(values[1], I8) if values[1].type == I1 else values[1]
+        where = values[0]
+        if guarded:  # what does not exist is put where nothing is read: one place more than there are
+            where = b.select(values[2], where, constant(I64, places))
+        b.store(x, _tile(b, tile, x.type, places)(b.trunc(where, I32)))
+        return context.get_dummy_value()
+
+    return types.void, arguments, emit
+
+
+def get(tile: str, dtype: str, places: int, guarded: bool):
+    """Result type, argument types and emitter of `get_{tile}_{dtype}_{places}[_if](i[, ok])`."""
+    arguments = (types.int64,) + ((types.boolean,) if guarded else ())
+    kind = REGISTER[dtype]
+
+    def emit(b, values, context, signature):
+        where = b.select(values[1], values[0], constant(I64, places)) if guarded else values[0]
+        held = I8 if kind == I1 else kind
+        x = b.load(_tile(b, tile, held, places)(b.trunc(where, I32)))
+        return b.icmp_unsigned("!=", x, constant(I8, 0)) if kind == I1 else x
+
+    return VALUE[dtype], arguments, emit
+
+
+def _tile(b, name, kind, places):
+    """The shared memory of a tile, the same at every call site of a kernel, and a place to throw things."""
+    room = ir.ArrayType(kind, places + 1)
+    shared = b.module.globals.get(name)
+    if shared is None:
+        shared = ir.GlobalVariable(b.module, room, name, addrspace=3)
+        shared.linkage, shared.initializer, shared.align = "internal", constant(room, ir.Undefined), 16
+    return lambda index: b.gep(shared, [constant(I32, 0), index])
 
 
 def thread_register(name: str):

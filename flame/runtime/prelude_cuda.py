@@ -87,6 +87,11 @@ def _gather(name, combine, dtype, lanes, rows):
     return fixed(name, cuda_lanes.gather(combine, dtype, int(lanes), int(rows or 1)))
 
 
+def _tile(name, kind, tile, dtype, places, guarded):
+    make = cuda_lanes.put if kind == "put" else cuda_lanes.get
+    return fixed(name, make(tile, dtype, int(places), bool(guarded)))
+
+
 def _fold(name, combine, dtype):
     kind = VALUE[dtype]
     made = kind, (kind, kind), lambda b, values, context, sig: cuda_math.combine(b, combine, dtype, *values)
@@ -103,6 +108,7 @@ FAMILIES = (
     (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if)?"), _access),
     (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*))?"), _gather),
     (re.compile(rf"fold_({COMBINES})_({REGISTERS})"), _fold),
+    (re.compile(rf"(put|get)_(tile\d+)_({REGISTERS})_([1-9]\d*)(_if)?"), _tile),
     (re.compile(rf"to_({DTYPES})"), _cast),
 )
 

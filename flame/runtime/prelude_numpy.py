@@ -36,7 +36,7 @@ def run(source: str, name: str, blocks: int, threads: int, n: int, args) -> None
     outer = getattr(_run, "lanes", None)
     try:
         for first in range(0, blocks, step):
-            _run.lanes = Lanes(first, min(step, blocks - first), threads)
+            _run.lanes, _run.tiles = Lanes(first, min(step, blocks - first), threads), {}
             with np.errstate(all="ignore"):
                 scope[name](np.int64(n), *given)
     finally:
@@ -240,11 +240,47 @@ def gather(combine: str, dtype: str, width: int, rows: int, v):
     return np.broadcast_to(found, whole.shape).reshape(now.blocks, now.threads)
 
 
+def put(tile: str, dtype: str, places: int, i, value, ok=True):
+    """Stage one element a lane in a tile of its block; two lanes never stage different values in one place."""
+    now, kind = lanes(), np.dtype(NUMPY[dtype])
+    if np.asarray(value).dtype != kind:
+        raise ValidationError(f"put_{tile}_{dtype} is given {np.asarray(value).dtype}")
+    held, there = _run.tiles.setdefault(
+        tile, (np.zeros((now.blocks, places), kind), np.zeros((now.blocks, places), bool))
+    )
+    block, place, ok = _places(tile, places, i, ok)
+    new = np.broadcast_to(value, ok.shape)[ok]
+    held[block, place], there[block, place] = new, True
+    if (held[block, place] != new)[new == new].any():
+        raise ValidationError(f"put_{tile}_{dtype}: two lanes stage different values in one place: a race")
+
+
+def get(tile: str, dtype: str, places: int, i, ok=True):
+    """What any lane of the block has staged at a place; 0 where a lane is masked."""
+    held, there = _run.tiles[tile]
+    block, place, ok = _places(tile, places, i, ok)
+    if not there[block, place].all():
+        raise ValidationError(f"get_{tile}_{dtype} reads a place where nothing is staged")
+    out = np.zeros(ok.shape, NUMPY[dtype])
+    out[ok] = held[block, place]
+    return out
+
+
+def _places(tile: str, places: int, i, ok):
+    """(block, place) of each lane that is not masked, and the mask."""
+    now = lanes()
+    i, ok = (np.broadcast_to(v, (now.blocks, now.threads)) for v in (i, ok))
+    if (ok & ((i < 0) | (i >= places))).any():
+        raise ValidationError(f"{tile} of {places} places is reached at {i[ok].min()} to {i[ok].max()}")
+    return np.broadcast_to(np.arange(now.blocks)[:, None], ok.shape)[ok], i[ok], ok
+
+
 # --- families by name -------------------------------------------------------------------------------
 D = "|".join(NUMPY)
 C = "|".join(COMBINE)
 ACCESS = re.compile(rf"(load|store)(1|2|4|8|16)_({D})(_if)?")
 GATHER = re.compile(rf"gather_({C})_({D})_([1-9]\d*)(?:x([1-9]\d*))?")
+TILE = re.compile(rf"(put|get)_(tile\d+)_({D})_([1-9]\d*)(_if)?")
 FOLD, CAST = re.compile(rf"fold_({C})_({D})"), re.compile(rf"to_({D})")
 
 
@@ -259,6 +295,8 @@ def family(name: str):
         return lambda p, i, *rest: act(spec, lanes(), p, i, True, *rest)
     if found := GATHER.fullmatch(name):
         return functools.partial(gather, found[1], found[2], int(found[3]), int(found[4] or 1))
+    if found := TILE.fullmatch(name):
+        return functools.partial(put if found[1] == "put" else get, found[2], found[3], int(found[4]))
     if found := FOLD.fullmatch(name):
         return functools.partial(fold, found[1], found[2])
     if found := CAST.fullmatch(name):
