@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from flame.codegen.lower import lower
 from flame.codegen.print_cpu import CPUPrinter
 from flame.codegen.print_cuda import CUDAPrinter
-from flame.codegen.schedule import geometry, lay_out, resident
+from flame.codegen.schedule import geometry, lay_out, resident, share
 from flame.config import config
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
 from flame.ir.node import Node
-from flame.ir.plan import Code, Launch, Plan
+from flame.ir.plan import Call, Code, Plan
 from flame.ir.target import Target
 from flame.passes.fuse import groups
 from flame.passes.keep import keep_rows
@@ -27,6 +27,7 @@ from flame.passes.scans import scans
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
 from flame.passes.tile import tile
+from flame.passes.together import together
 
 PRINTERS = {"cpu": CPUPrinter(), "cuda": CUDAPrinter()}
 
@@ -67,6 +68,7 @@ def schedule(
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
     plan = keep_rows(plan)  # a row that fits in registers is read once
     plan = name_kernels(plan)  # equal kernels have equal names
+    plan = together(plan, config.fuse)  # tensors that equal kernels work on share a launch
     slots = frozenset(s for s in plan.leaves if values[s] in donatable)
     return place(plan, slots, config.reuse), values  # every slot has memory
 
@@ -74,11 +76,11 @@ def schedule(
 def code(kernel: Kernel, target: Target) -> Code:
     """The text of a kernel, and how to run it."""
     blocks, threads = geometry(kernel)
-    signature = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
+    arguments = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
+    signature = PRINTERS[target.name].tables if kernel.many else arguments
     source = PRINTERS[target.name].kernel(kernel)
-    return Code(
-        kernel.name, source, signature, kernel.outer.extent, blocks, threads, work(kernel.body), resident(kernel)
-    )
+    n = kernel.outer.extent
+    return Code(kernel.name, source, signature, n, blocks, threads, work(kernel.body), share(kernel), resident(kernel))
 
 
 def work(body: tuple[Statement, ...]) -> int:
@@ -94,7 +96,7 @@ def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[
     made, values = schedule(optimized, target, simple, donatable)
     codes: dict[Kernel, Code] = {}
     for step in made.steps:
-        if isinstance(step, Launch) and step.kernel not in codes:
+        if not isinstance(step, Call) and step.kernel not in codes:
             codes[step.kernel] = code(step.kernel, target)
     program = Program(roots, optimized, made, values, codes, target, time.perf_counter() - start)
     for listener in listeners:

@@ -12,7 +12,7 @@ from flame.ir import show
 from flame.ir.graph import transform
 from flame.ir.interp import interpret
 from flame.ir.node import Node
-from flame.ir.plan import Call, Launch, Plan, Step, touched, written
+from flame.ir.plan import Call, Plan, Step, touched, written
 from flame.passes.memory import conflicts
 
 LOOSE = {"float64": 1e-9, "float32": 2e-4, "bfloat16": 2e-2, "float16": 4e-3}
@@ -74,7 +74,7 @@ def compare(step: Step, node: Node, got: Any, expected: Any, noise: float = 0.0)
         a, b, wrong = got, expected, got != expected
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        who = f"kernel {step.kernel.name}" if isinstance(step, Launch) else f"routine {step.routine}"
+        who = f"routine {step.routine}" if isinstance(step, Call) else f"kernel {step.kernel.name}"
         raise ValidationError(
             f"{who} differs from the oracle in {int(wrong.sum())} of {wrong.size} elements of {node!r}: at {at} it "
             f"gives {a[at]!r} instead of {b[at]!r}; rerun with FLAME_FUSE=0 or FLAME_REUSE=0 to see which stage errs"

@@ -14,7 +14,7 @@ from flame.ir.dtype import DType
 from flame.ir.interp import interpret
 from flame.ir.loop import Kernel
 from flame.ir.node import Node
-from flame.ir.plan import Call, Launch, Plan
+from flame.ir.plan import Batch, Call, Launch, Plan
 from flame.ir.target import CUDA, Target
 from flame.passes.memory import conflicts
 from flame.runtime import devices, prelude_numpy
@@ -38,8 +38,8 @@ def compiled(roots: Roots, target: Target, donatable: Collection[Node] = ()) -> 
     return program
 
 
-def launches(program: Program) -> list[Launch]:
-    return [s for s in program.plan.steps if isinstance(s, Launch)]
+def launches(program: Program) -> list[Launch | Batch]:
+    return [s for s in program.plan.steps if not isinstance(s, Call)]
 
 
 def kernels(roots: Roots, target: Target = CUDA) -> list[Kernel]:
@@ -109,6 +109,11 @@ def run_cuda_on_numpy(
             memory[step.out][...] = step.spec.numpy(*[memory[i] for i in step.inputs]).reshape(-1)
         else:
             code = program.codes[step.kernel]
+            if isinstance(step, Batch):
+                shares = [-(-m.kernel.outer.extent // code.share) for m in step.members]
+                sizes = [(m.kernel.outer.extent, *m.slots) for m in step.members]
+                prelude_numpy.run_many(code.source, code.name, shares, code.threads, sizes, memory)
+                continue
             args = [memory[i] for i in step.slots]
             prelude_numpy.run(code.source, code.name, code.blocks, code.threads, code.extent, args)
     return [np.array(memory[s]).reshape(r.shape) for s, r in zip(plan.outputs, roots, strict=True)]

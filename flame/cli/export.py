@@ -12,7 +12,7 @@ from flame.errors import MissingError
 from flame.ir import loop, show
 from flame.ir.graph import toposort
 from flame.ir.node import Node
-from flame.ir.plan import Launch, Plan, touched, written
+from flame.ir.plan import Call, Plan, touched, written
 
 COLOURS = {
     "LEAF": "#d9e8f6",
@@ -97,7 +97,7 @@ def of_plan(plan: Plan) -> nx.DiGraph:
         label = f"s{number} {slot.dtype.name}{list(slot.shape)}\n{place}"
         drawn.add_node(f"s{number}", label=label, kind="slot", bytes=slot.nbytes, place=place)
     for number, step in enumerate(plan.steps):
-        kind, name = ("launch", step.kernel.name) if isinstance(step, Launch) else ("call", step.routine)
+        kind, name = ("call", step.routine) if isinstance(step, Call) else ("launch", step.kernel.name)
         drawn.add_node(f"step{number}", label=f"{number}: {kind} {name}", kind=kind, order=number)
         for slot in touched(step):
             reads = slot not in written(step)

@@ -10,9 +10,12 @@ class CPUPrinter(Printer):
     prelude = "flame.runtime.prelude_cpu"
     lanes_are_loops = True
     one_lane = None
+    find = ("for member in range(first, last):",)
+    head = ("begin", "end")
+    tables = ("address", "address")
 
     def arguments(self, k: Kernel) -> list[str]:
-        return ["begin", "end", *super().arguments(k)]
+        return ["first", "last", "n", "sizes", "table"] if k.many else ["begin", "end", *super().arguments(k)]
 
     def enter(self, at: Loop, k: Kernel) -> list[str]:
         name = at.var["name"] if at.role is Role.GRID else "r0"

@@ -20,6 +20,9 @@ class Printer:
     prelude: str  # the module that defines every function a kernel calls
     lanes_are_loops: bool  # one lane visits a row in an ordinary loop
     one_lane: str | None  # the condition under which a lane stores what all lanes know
+    find: tuple[str, ...]  # of a kernel for many tensors: how it finds the `member` that it works on
+    tables: tuple[str, ...]  # the types of its arguments
+    head: tuple[str, ...]  # and what it reads from the member's row of `sizes` before the member's slots
 
     def kernel(self, k: Kernel) -> str:
         """The source of a module with one function."""
@@ -30,7 +33,7 @@ class Printer:
         raise NotImplementedError
 
     def arguments(self, k: Kernel) -> list[str]:
-        return ["n", *(p.name for p in k.params)]
+        return ["n", "where", "sizes", "table"] if k.many else ["n", *(p.name for p in k.params)]
 
     def gather(self, acc: str, at: loop.Gather, k: Kernel) -> list[str]:
         raise NotImplementedError
@@ -54,6 +57,8 @@ class _Kernel:
         self.text = self.speller.text
 
     def source(self) -> str:
+        if self.k.many:
+            self.member()
         self.outer(self.k.outer)
         body = "\n".join(self.lines)
         used = sorted(set(re.findall(r"\b([a-z_]\w*)\(", body)) - {"range"})
@@ -62,6 +67,19 @@ class _Kernel:
 
     def emit(self, *lines: str) -> None:
         self.lines += ["    " * self.pad + line for line in lines]
+
+    def member(self) -> None:
+        """The arguments of one tensor: what its slots hold in the table, addresses or numbers in 8 bytes."""
+        head, params = self.target.head, self.k.params
+        self.emit(*self.target.find)
+        self.pad += self.target.find[-1].endswith(":")
+        self.emit(f"row = member * {len(head) + len(params)}")
+        self.emit(*(f"{name} = load1_int64(sizes, row + {i})" for i, name in enumerate(head)))
+        for i, p in enumerate(params, len(head)):
+            slot = f"load1_int64(sizes, row + {i})"
+            if p.by_value and (each := 8 // p.dtype.register.size) > 1:
+                slot = f"{slot} * {each}"
+            self.emit(f"{p.name} = load1_{p.dtype.register if p.by_value else 'int64'}(table, {slot})")
 
     # --- loops --------------------------------------------------------------------------------------------------------
     def outer(self, s: loop.Loop) -> None:

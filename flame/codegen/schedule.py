@@ -115,9 +115,12 @@ def vector(k: Kernel, row: Loop, touched: list[tuple[str, Any, bool]] | None = N
 
 def geometry(k: Kernel) -> tuple[int, int]:
     """(blocks, threads in a block)."""
-    at = k.layout
-    per_block = at.rows if k.outer.role is Role.GRID else at.span
-    return -(-k.outer.extent // per_block), at.lanes * at.rows
+    return -(-k.outer.extent // share(k)), k.layout.lanes * k.layout.rows
+
+
+def share(k: Kernel) -> int:
+    """Items or elements of the outer loop that one block takes."""
+    return k.layout.rows if k.outer.role is Role.GRID else k.layout.span
 
 
 def resident(k: Kernel) -> int:

@@ -132,6 +132,7 @@ class Kernel:
     params: tuple[Param, ...]
     body: tuple[Loop]
     layout: Layout = Layout()
+    many: bool = False  # serves many tensors in one launch: arguments and extent come from a table, by member
 
     @property
     def outer(self) -> Loop:

@@ -40,7 +40,18 @@ class Call:
     inputs: tuple[int, ...]
 
 
-Step = Union[Launch, Call]
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Run one kernel text over many tensors in one launch: `kernel` finds its arguments in a table, by member.
+
+    No member reads what another writes, and no two write the same slot.
+    """
+
+    kernel: Kernel
+    members: tuple[Launch, ...]
+
+
+Step = Union[Launch, Call, Batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +68,34 @@ class Plan:
 
 
 def map_kernels(plan: Plan, f: Callable[[Kernel], Kernel]) -> Plan:
-    """The same plan with every kernel passed through `f`."""
+    """The same plan with every kernel passed through `f`, before launches are batched."""
     steps = (replace(s, kernel=f(s.kernel)) if isinstance(s, Launch) else s for s in plan.steps)
     return replace(plan, steps=tuple(steps))
 
 
+def launches(step: Step) -> tuple[Launch, ...]:
+    """What a step launches, tensor by tensor; nothing for a call."""
+    match step:
+        case Launch():
+            return (step,)
+        case Batch():
+            return step.members
+        case Call():
+            return ()
+
+
 def touched(step: Step) -> tuple[int, ...]:
     """Every slot that a step reads or writes."""
-    return step.slots if isinstance(step, Launch) else (*step.inputs, step.out)
+    if isinstance(step, Call):
+        return (*step.inputs, step.out)
+    return tuple(i for launch in launches(step) for i in launch.slots)
 
 
 def written(step: Step) -> tuple[int, ...]:
     """Every slot that a step writes."""
     if isinstance(step, Call):
         return (step.out,)
-    return tuple(i for p, i in zip(step.kernel.params, step.slots, strict=True) if p.written)
+    return tuple(i for s in launches(step) for p, i in zip(s.kernel.params, s.slots, strict=True) if p.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +109,7 @@ class Code:
     blocks: int
     threads: int
     work: int  # elements visited, over all blocks: what decides whether threads share it
+    share: int = 1  # items or elements of the outer loop that one block takes
     resident: int = 1  # blocks that must fit on a multiprocessor at once: it bounds the registers of a thread
 
     def options(self, cc: tuple[int, int]) -> tuple[tuple[str, Any], ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from flame.ir import loop
 from flame.ir.graph import toposort
 from flame.ir.node import Node
-from flame.ir.plan import Call, Launch, Plan
+from flame.ir.plan import Batch, Call, Launch, Plan
 
 HIDDEN = ("of", "as_", "host")
 
@@ -75,7 +75,7 @@ def _scalar(n: Node, src: list[str]) -> str:
 def kernel(k: loop.Kernel, sizes: bool = True) -> str:
     """A kernel as text; without `sizes`, the extent of the outer loop is `n`: it is an argument."""
     at = k.layout
-    marks = " across" * at.across + " kept" * at.kept
+    marks = " across" * at.across + " kept" * at.kept + " many" * k.many
     lines = [
         f"kernel {k.name}({', '.join(p.name + ': ' + p.dtype.name for p in k.params)})",
         f"  lanes={at.lanes} rows={at.rows} items={at.items} vector={at.vector}{marks}",
@@ -118,6 +118,10 @@ def _statement(s: loop.Statement, spell: _Scalars) -> str:
             raise AssertionError("loops are walked, not spelled")
 
 
+def _slots(step: Launch) -> str:
+    return ", ".join(f"s{i}" for i in step.slots)
+
+
 def plan(p: Plan) -> str:
     """A plan as text: its slots and where they lie, then its steps."""
     offset, donor = dict(p.offsets), dict(p.donated)
@@ -129,7 +133,10 @@ def plan(p: Plan) -> str:
     for step in p.steps:
         match step:
             case Launch():
-                lines.append(f"launch {step.kernel.name}({', '.join(f's{i}' for i in step.slots)})")
+                lines.append(f"launch {step.kernel.name}({_slots(step)})")
+            case Batch():
+                lines.append(f"launch {step.kernel.name} over {len(step.members)} members")
+                lines += [f"  of {m.kernel.outer.extent}: ({_slots(m)})" for m in step.members]
             case Call():
                 lines.append(
                     f"call {step.routine} s{step.out} <- ({', '.join(f's{i}' for i in step.inputs)}) {step.spec}"

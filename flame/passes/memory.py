@@ -6,7 +6,7 @@ from dataclasses import replace
 from flame.ir.graph import toposort
 from flame.ir.loop import Fold, Gather, Statement, Store, scalars, statements
 from flame.ir.node import Node
-from flame.ir.plan import Call, Plan, Slot, Step, touched, written
+from flame.ir.plan import Plan, Slot, Step, launches, touched, written
 
 ALIGN = 256  # bytes between values: what the widest access and the libraries ask for
 
@@ -77,11 +77,15 @@ def _free(steps: Sequence[Step], last: int, at: int, out: int, leaf: int) -> boo
 
 
 def _in_place(step: Step, out: int, leaf: int) -> bool:
-    """True if the kernel reads the leaf only where it writes the output, and before."""
-    if isinstance(step, Call) or step.slots.count(leaf) != 1:
+    """True if the kernel reads the leaf only where it writes the output, and before. Members of a batch run in any
+    order: no other may read it.
+    """
+    readers = [s for s in launches(step) if leaf in s.slots]
+    if len(readers) != 1 or readers[0].slots.count(leaf) != 1 or out not in readers[0].slots:
         return False
-    names = {s: p.name for p, s in zip(step.kernel.params, step.slots, strict=True)}
-    body = list(statements(step.kernel.body))
+    (launch,) = readers
+    names = {s: p.name for p, s in zip(launch.kernel.params, launch.slots, strict=True)}
+    body = list(statements(launch.kernel.body))
     if any(isinstance(s, Fold | Gather) for s in body):
         return False
     stores = {s.param: (i, s.index) for i, s in enumerate(body) if isinstance(s, Store)}

@@ -1,22 +1,43 @@
 """Devices: memory, copies, loaded kernels and library routines of one machine, behind one interface."""
 
+import ctypes
+import struct
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from flame.ir.dtype import DType
-from flame.ir.plan import Call, Code
+from flame.ir.plan import Call, Code, Launch
 from flame.ir.target import Target
 from flame.runtime.buffer import Buffer
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job, compile_all
 
-Addresses = Any  # numbers by slot: a list on the CPU, a ctypes array on CUDA
+Addresses = Any  # numbers by slot: a ctypes array
 Action = Callable[[Addresses], None]  # one step of a plan, reading its addresses by slot
+FORMATS = {
+    "bool": "<?",
+    "uint8": "<B",
+    "int8": "<b",
+    "int16": "<h",
+    "int32": "<i",
+    "int64": "<q",
+    "float32": "<f",
+    "float64": "<d",
+}
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The addresses of a run where kernels for many tensors read them: at `address`, once `update` was called."""
+
+    address: int
+    update: Callable[[], None]
 
 
 class Device(ABC):
@@ -67,13 +88,22 @@ class Device(ABC):
     def load(self, binary: bytes, code: Code) -> Any:
         """Machine code as something to launch."""
 
-    @abstractmethod
     def addresses(self, slots: int) -> Addresses:
-        """Room for one number a slot: an address, or the value itself."""
+        """Room for one number a slot: an address, or the value itself in the first of eight bytes."""
+        return (ctypes.c_int64 * max(slots, 1))()
 
-    @abstractmethod
     def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
         """Enter a number that kernels receive by value."""
+        raw = struct.pack(FORMATS[dtype.register.name], value).ljust(8, b"\0")
+        addresses[slot] = int.from_bytes(raw, "little", signed=True)
+
+    @abstractmethod
+    def share(self, addresses: Addresses) -> Shared:
+        """Let kernels for many tensors read the addresses of each run."""
+
+    @abstractmethod
+    def batch(self, kernel: Any, code: Code, members: Sequence[Launch], shared: Shared) -> Action:
+        """One launch for many tensors."""
 
     @abstractmethod
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -13,12 +14,12 @@ import numpy as np
 from flame.config import config
 from flame.errors import DeviceError
 from flame.ir.dtype import DType
-from flame.ir.plan import Call, Code
+from flame.ir.plan import Call, Code, Launch
 from flame.ir.target import CPU
 from flame.runtime import lib_host, lib_numpy, user_cpu
 from flame.runtime.buffer import Buffer
 from flame.runtime.cpu_compile import load_cpu
-from flame.runtime.device import Action, Addresses, Device
+from flame.runtime.device import FORMATS, Action, Addresses, Device, Shared
 from flame.runtime.pool import Pool, allocate_host, host_pool, poison_host, release_host
 from flame.runtime.workers import Job
 
@@ -42,22 +43,30 @@ class CPUDevice(Device):
     def load(self, binary: bytes, code: Code) -> Any:
         return load_cpu(binary, code.name, code.signature)
 
-    def addresses(self, slots: int) -> Addresses:
-        return [0] * slots
-
-    def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
-        addresses[slot] = value
-
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
-        n = code.extent
+        n, arguments = code.extent, _arguments(code.signature, slots)
         if code.work < SHARED_FROM or n < 2 or config.threads < 2:
-            return lambda at: kernel(0, n, n, *[at[s] for s in slots])
+            return lambda at: kernel(0, n, n, *arguments(at))
         parts = min(config.threads, n)
         edges = [n * i // parts for i in range(parts + 1)]
 
         def run(at: Addresses) -> None:
-            args = [at[s] for s in slots]
+            args = arguments(at)
             self.together([partial(kernel, begin, end, n, *args) for begin, end in pairwise(edges)])
+
+        return run
+
+    def share(self, addresses: Addresses) -> Shared:
+        return Shared(ctypes.addressof(addresses), lambda: None)
+
+    def batch(self, kernel: Any, code: Code, members: Sequence[Launch], shared: Shared) -> Action:
+        total = sum(m.kernel.outer.extent for m in members)
+        parts = config.threads if total * code.work // code.extent >= SHARED_FROM else 1
+        tables = [np.array(rows, np.int64) for rows in _divided(members, max(1, min(parts, total)))]
+        calls = [partial(kernel, 0, len(t), 0, t.ctypes.data, shared.address) for t in tables]
+
+        def run(at: Addresses, _keep: Any = tables) -> None:
+            self.together(calls)
 
         return run
 
@@ -125,6 +134,37 @@ class CPUDevice(Device):
 
     def synchronize(self) -> None:
         pass
+
+
+def _arguments(signature: Sequence[str], slots: Sequence[int]) -> Callable[[Addresses], list[Any]]:
+    """What a kernel receives, from the addresses of a run."""
+    values = {i: struct.Struct(FORMATS[kind]) for i, kind in enumerate(signature) if kind not in ("address", "int64")}
+    if not values:
+        return lambda at: [at[s] for s in slots]
+
+    def arguments(at: Addresses) -> list[Any]:
+        found = [at[s] for s in slots]
+        for i, form in values.items():
+            (found[i],) = form.unpack_from(at, 8 * slots[i])
+        return found
+
+    return arguments
+
+
+def _divided(members: Sequence[Launch], parts: int) -> list[list[tuple[int, ...]]]:
+    """Rows (begin, end, slots) of members for each of equal parts of all their items."""
+    total = sum(m.kernel.outer.extent for m in members)
+    edges = [total * i // parts for i in range(parts + 1)]
+    found: list[list[tuple[int, ...]]] = [[] for _ in range(parts)]
+    start = 0
+    for m in members:
+        n = m.kernel.outer.extent
+        for part, (low, high) in zip(found, pairwise(edges), strict=True):
+            begin, end = max(low - start, 0), min(high - start, n)
+            if begin < end:
+                part.append((begin, end, *m.slots))
+        start += n
+    return found
 
 
 class _Window:

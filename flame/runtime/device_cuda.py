@@ -2,33 +2,20 @@
 
 import ctypes
 import functools
-import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from flame.errors import DeviceError
-from flame.ir.dtype import DType
-from flame.ir.plan import Call, Code
+from flame.ir.plan import Call, Code, Launch
 from flame.ir.target import CUDA
 from flame.runtime import cuda, lib_cublaslt, lib_host, lib_sort, user_cuda
 from flame.runtime.buffer import Buffer
-from flame.runtime.device import Action, Addresses, Device
+from flame.runtime.device import Action, Addresses, Device, Shared
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
-
-FORMATS = {
-    "bool": "<?",
-    "uint8": "<B",
-    "int8": "<b",
-    "int16": "<h",
-    "int32": "<i",
-    "int64": "<q",
-    "float32": "<f",
-    "float64": "<d",
-}
 
 
 class CUDADevice(Device):
@@ -67,13 +54,6 @@ class CUDADevice(Device):
         cuda.use(self.number)
         return cuda.load(binary, code.name)
 
-    def addresses(self, slots: int) -> Addresses:
-        return (ctypes.c_int64 * max(slots, 1))()
-
-    def set_value(self, addresses: Addresses, slot: int, value: float, dtype: DType) -> None:
-        raw = struct.pack(FORMATS[dtype.register.name], value).ljust(8, b"\0")
-        addresses[slot] = int.from_bytes(raw, "little", signed=True)
-
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
         extent = ctypes.c_int64(code.extent)
         base = ctypes.addressof(addresses)
@@ -83,6 +63,41 @@ class CUDADevice(Device):
         stream = self.stream.handle
 
         def run(at: Addresses, _keep: Any = (extent, addresses)) -> None:
+            packed(stream)
+
+        return run
+
+    def share(self, addresses: Addresses) -> Shared:
+        memory = self.pool.buffer(ctypes.sizeof(addresses), "the addresses of a plan")
+        there = [b""]
+
+        def update() -> None:
+            now = bytes(addresses)
+            if now == there[0]:  # a training step finds its memory where it was
+                return
+            cuda.use(self.number)
+            staged = self.host.buffer(len(now))
+            ctypes.memmove(staged.address, now, len(now))
+            cuda.copy_in(memory.address, staged.address, len(now), self.stream)
+            self._follow(staged, memory, self.stream)
+            there[0] = now
+
+        return Shared(memory.address, update)
+
+    def batch(self, kernel: Any, code: Code, members: Sequence[Launch], shared: Shared) -> Action:
+        blocks = [-(-m.kernel.outer.extent // code.share) for m in members]
+        places = [np.stack([np.full(n, i), np.arange(n)], axis=1) for i, n in enumerate(blocks)]
+        sizes = [(m.kernel.outer.extent, *m.slots) for m in members]
+        tables = [np.concatenate(places).astype(np.int64), np.array(sizes, np.int64)]
+        memory = [self.pool.buffer(table.nbytes, "the members of a batch") for table in tables]
+        for table, buffer in zip(tables, memory, strict=True):
+            self.upload(table, buffer)
+        given = (ctypes.c_int64 * 4)(0, *(buffer.address for buffer in memory), shared.address)
+        base = ctypes.addressof(given)
+        packed = cuda.pack(kernel, sum(blocks), code.threads, [base + 8 * i for i in range(4)])
+        stream = self.stream.handle
+
+        def run(at: Addresses, _keep: Any = (given, memory)) -> None:
             packed(stream)
 
         return run

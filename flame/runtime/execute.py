@@ -7,7 +7,7 @@ from typing import Any, Union
 import numpy as np
 
 from flame.ir.loop import Kernel
-from flame.ir.plan import Call, Code, Launch, Plan, Step
+from flame.ir.plan import Batch, Call, Code, Launch, Plan, Step
 from flame.runtime.buffer import Buffer
 from flame.runtime.device import Action, Device
 
@@ -20,15 +20,20 @@ class Executable:
 
     def __init__(self, plan: Plan, codes: Mapping[Kernel, Code], device: Device, progress: Any = None):
         self.plan, self.device = plan, device
-        wanted = [codes[s.kernel] for s in plan.steps if isinstance(s, Launch)]
+        wanted = [codes[s.kernel] for s in plan.steps if not isinstance(s, Call)]
         kernels = iter(device.kernels(wanted, progress))
         self.table = device.addresses(len(plan.slots))
+        self.shared = device.share(self.table) if any(isinstance(s, Batch) for s in plan.steps) else None
         self.actions: list[Action] = []
         for step in plan.steps:
-            if isinstance(step, Call):
-                self.actions.append(device.call(step))
-            else:
-                self.actions.append(device.launch(next(kernels), codes[step.kernel], step.slots, self.table))
+            match step:
+                case Call():
+                    self.actions.append(device.call(step))
+                case Launch():
+                    self.actions.append(device.launch(next(kernels), codes[step.kernel], step.slots, self.table))
+                case Batch():
+                    assert self.shared is not None
+                    self.actions.append(device.batch(next(kernels), codes[step.kernel], step.members, self.shared))
         given = set(plan.leaves)
         self.donor = dict(plan.donated)
         self.fresh = [s for s in dict.fromkeys(plan.outputs) if s not in given and s not in self.donor]
@@ -44,6 +49,8 @@ class Executable:
                 base = arena.address
                 for slot, offset in plan.offsets:
                     table[slot] = base + offset
+            if self.shared is not None:
+                self.shared.update()
             if observe is None:
                 for act in self.actions:
                     act(table)

@@ -43,8 +43,23 @@ class Buffer:
         return cls(flat, label, writer, reader)
 
 
-def load(spec, lanes: Lanes, p: Buffer, i, ok, *nothing):
+@dataclass(frozen=True)
+class Table:
+    """The addresses of a run: what each slot holds, memory or a number."""
+
+    entries: dict
+
+    def load(self, spec, i):
+        """The entry that all lanes ask for; a number narrower than its eight bytes is asked for by its own size."""
+        (found,) = np.unique(i)
+        entry = self.entries[int(found) // (8 // np.dtype(spec.register).itemsize)]
+        return entry if isinstance(entry, Buffer) else spec.register(entry)
+
+
+def load(spec, lanes: Lanes, p: Buffer | Table, i, ok, *nothing):
     """`load{W}_{dtype}[_if]`: one value, or a tuple of W; 0 where a lane is masked."""
+    if isinstance(p, Table):
+        return p.load(spec, i)
     at, ok = _checked(spec, lanes, p, i, ok)
     at, who, out = np.where(ok, at, 0), lanes.numbers(), []
     shape = at.shape

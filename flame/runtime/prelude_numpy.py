@@ -18,7 +18,7 @@ import numpy as np
 from flame.errors import ValidationError
 from flame.ir import special
 from flame.ir.dtype import converted
-from flame.runtime.numpy_memory import Buffer, Lanes, load, store
+from flame.runtime.numpy_memory import Buffer, Lanes, Table, load, store
 
 CHUNK = 1 << 20  # lanes that run at once: more blocks than fit run in turns
 
@@ -27,18 +27,34 @@ _run = threading.local()
 
 def run(source: str, name: str, blocks: int, threads: int, n: int, args) -> None:
     """Run the kernel `name` of a printed CUDA source on `blocks` of `threads` lanes each."""
+    tables: dict = {}
+    given = [Buffer.of(a, f"argument {k} of {name}", tables) if _is_memory(a) else a for k, a in enumerate(args)]
+    _go(source, name, [(0, blocks)], threads, [np.int64(n), *given])
+
+
+def run_many(source: str, name: str, blocks: list[int], threads: int, sizes: list[tuple[int, ...]], memory) -> None:
+    """Run a kernel for many tensors: `blocks` of each, its row (n, slots) of `sizes`, and memory by slot."""
+    buffers: dict = {}
+    table = Table({s: Buffer.of(a, f"slot {s} of {name}", buffers) if _is_memory(a) else a for s, a in memory.items()})
+    where = np.array([(i, k) for i, n in enumerate(blocks) for k in range(n)], np.int64)
+    given = [Buffer.of(np.ravel(a), what, buffers) for a, what in ((where, "where"), (np.array(sizes), "sizes"))]
+    starts = np.cumsum([0, *blocks])[:-1].tolist()
+    _go(source, name, list(zip(starts, blocks, strict=True)), threads, [np.int64(0), *given, table])
+
+
+def _go(source: str, name: str, turns: list[tuple[int, int]], threads: int, given: list) -> None:
+    """Runs of blocks, (first, count), one after the other."""
     text = source.replace("flame.runtime.prelude_cuda", __name__)
     scope: dict = {"__name__": f"flame_numpy_{name}", "range": steps}
     exec(compile(text, f"<{name} under numpy>", "exec"), scope)
-    tables: dict = {}
-    given = [Buffer.of(a, f"argument {k} of {name}", tables) if _is_memory(a) else a for k, a in enumerate(args)]
     step = max(1, CHUNK // threads)
     outer = getattr(_run, "lanes", None)
     try:
-        for first in range(0, blocks, step):
-            _run.lanes, _run.tiles = Lanes(first, min(step, blocks - first), threads), {}
-            with np.errstate(all="ignore"):
-                scope[name](np.int64(n), *given)
+        for start, count in turns:
+            for first in range(start, start + count, step):
+                _run.lanes, _run.tiles = Lanes(first, min(step, start + count - first), threads), {}
+                with np.errstate(all="ignore"):
+                    scope[name](*given)
     finally:
         _run.lanes = outer
 

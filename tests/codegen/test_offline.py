@@ -10,6 +10,8 @@ from flame.compiler import Program
 from flame.ir import dtype as dt
 from flame.ir.loop import accesses
 from flame.ir.node import Node
+from flame.ir.plan import Batch
+from flame.ir.plan import launches as members
 from flame.ir.target import CUDA
 from flame.runtime import cuda_compile
 from tests.support import Machine, compiled, kernels, launches, offline
@@ -27,13 +29,24 @@ def program(name: str, shape: tuple[int, ...], dtype: dt.DType, cc: tuple[int, i
 def passes_over(made: Program, leaf: Node) -> int:
     """How often the plan reads a leaf: loads of different indices in all kernels that have it."""
     count = 0
-    for step in launches(made):
-        names = {p.name for p, s in zip(step.kernel.params, step.slots, strict=True) if made.values[s] is leaf}
+    for step, one in ((step, one) for step in launches(made) for one in members(step)):
+        names = {p.name for p, s in zip(one.kernel.params, one.slots, strict=True) if made.values[s] is leaf}
         if step.kernel.layout.kept or not names:
             count += len({at for p, at, written in accesses(step.kernel) if p in names and not written})
         else:
             count += sum(len(re.findall(rf"= load\d+_\w+\({n},", made.codes[step.kernel].source)) for n in names)
     return count
+
+
+@needs_compiler
+def test_a_kernel_for_many_tensors_reads_wide():
+    made = [EVERYTHING["adam"](shape, dt.float32) for shape in ((768,), (768, 3072), (2304, 768))]
+    program = compiled(tuple(r for work in made for r in work.roots), CUDA)
+    (step,) = launches(program)
+    assert isinstance(step, Batch) and len(step.members) == 3
+    (machine,) = offline(program)
+    assert len(re.findall(r"ld\.global[.\w]*\.v4\.[fub]32", machine.ptx)) == 5  # its place, p, g, m, v
+    assert not machine.resources.get("spills", 0)
 
 
 # --- how many kernels, how many passes over memory --------------------------------------------------------------------

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
+from flame import compiler
 from flame.config import config
 from flame.ir import show
-from flame.ir.graph import toposort
+from flame.ir.graph import substitute, toposort
+from flame.ir.node import Node, fresh, leaf
 from tests.cpu.random_graphs import graphs
 from tests.support import oracle, run_cpu, run_cuda_on_numpy, run_gpu
 from tests.table import TABLE
@@ -59,6 +61,30 @@ def test_graphs_on_the_cpu(case):
 @given(graphs())
 def test_graphs_as_cuda_kernels(case):
     as_cuda(case)
+
+
+def twins(case, count: int) -> tuple[tuple[Node, ...], dict[Node, np.ndarray]]:
+    """The same graph again and again, of leaves of its own whose values lie in another order."""
+    wanted, leaves = case
+    roots, values, rng = [], {}, np.random.default_rng(0)
+    for _ in range(count):
+        known = {n: leaf(fresh(), n.shape, n.dtype, n["host"]) for n in leaves}
+        values |= {known[n]: rng.permutation(np.ravel(value)).reshape(n.shape) for n, value in leaves.items()}
+        roots += substitute(tuple(v.node for v in wanted), known)
+    return tuple(dict.fromkeys(roots)), values
+
+
+@settings(QUIET, max_examples=15)
+@given(graphs(10))
+def test_tensors_that_share_launches_get_what_each_gets_alone(case):
+    roots, values = twins(case, 3)
+    for run in (run_cpu, run_cuda_on_numpy):
+        got = run(roots, values)
+        with pytest.MonkeyPatch.context() as alone:
+            alone.setattr(compiler, "together", lambda plan, fuse: plan)
+            want = run(roots, values)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
 
 
 def many(check, shard: int, count: int) -> None:
