@@ -7,10 +7,8 @@ bits.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from heapq import heapify, heappop, heappush
 from itertools import accumulate
-from operator import or_
 
 from flame.ir.plan import Batch, Launch, Plan, Step, touched, written
 
@@ -48,7 +46,10 @@ class _Order:
         self.reads = [{writer[s] for s in touched(step) if s in writer} - {i} for i, step in enumerate(given)]
         self.before: list[int] = []
         for found in self.reads:
-            self.before.append(reduce(or_, (self.before[j] | 1 << j for j in found), 0))
+            bits = 0
+            for j in found:
+                bits |= self.before[j] | 1 << j
+            self.before.append(bits)
         self.batches: list[list[int]] = []
 
     def joined(self, wanted: Sequence[int]) -> "_Order":

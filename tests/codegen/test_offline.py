@@ -29,7 +29,7 @@ def program(name: str, shape: tuple[int, ...], dtype: dt.DType, cc: tuple[int, i
 def passes_over(made: Program, leaf: Node) -> int:
     """How often the plan reads a leaf: loads of different indices in all kernels that have it."""
     count = 0
-    for step, one in ((step, one) for step in launches(made) for one in members(step)):
+    for step, one in [(each, one) for each in launches(made) for one in members(each)]:
         names = {p.name for p, s in zip(one.kernel.params, one.slots, strict=True) if made.values[s] is leaf}
         if step.kernel.layout.kept or not names:
             count += len({at for p, at, written in accesses(step.kernel) if p in names and not written})
