@@ -211,7 +211,7 @@ def from_memory(
     buffer: Buffer, shape: tuple[int, ...], dtype: DType, device: Device, requires_grad: bool = False
 ) -> Tensor:
     """A leaf tensor whose value lies in a buffer, row-major."""
-    node = nd.leaf(nd.fresh(), tuple(shape), dtype)
+    node = nd.fresh_leaf(tuple(shape), dtype)
     values.put(node, buffer)
     note(node)
     return Tensor(node, device, requires_grad)
@@ -250,7 +250,7 @@ def is_away(tensor: Tensor) -> bool:
 
 def scalar(value: Number, dtype: DType = dt.float32, device: Device | None = None) -> Tensor:
     """A 0-d tensor that kernels receive by value: a number that changes each step compiles nothing anew."""
-    node = nd.leaf(nd.fresh(), (), dtype, host=True)
+    node = nd.fresh_leaf((), dtype, host=True)
     values.put(node, dtype.numpy.type(value).item())
     return Tensor(node, device or devices.default())
 
@@ -259,7 +259,7 @@ def _leaf_of(node: Node) -> Node:
     """A fresh leaf with the value of a computed node."""
     value = values.get(node)
     assert value is not None
-    made = nd.leaf(nd.fresh(), node.shape, node.dtype, not isinstance(value, Buffer))
+    made = nd.fresh_leaf(node.shape, node.dtype, not isinstance(value, Buffer))
     values.put(made, value)
     if node in origins:
         origins[made] = origins[node]
@@ -304,10 +304,14 @@ def readers_of(roots: Sequence[Tensor]) -> values.Readers:
     def found(places: dict[Node, int]) -> tuple[Collection[Node], object, Callable[[], Collection[Node]]]:
         mine = {t.node for t in roots}
         live = [t.node for t in _live if t.node not in mine]
-        direct = {n for n in live if n in places}
-        outside = toposort([n for n in live if n not in places], values.Either(places))
-        direct |= frontier(outside, places)
-        later = [t for t in roots if t.requires_grad and not t._spent and not t.is_leaf and t.node in places]
+        direct: set[Node] = set()
+        if live:
+            direct = {n for n in live if n in places}
+            outside = toposort([n for n in live if n not in places], values.Either(places))
+            direct |= frontier(outside, places)
+        later = [t for t in roots if t._requires and not t._spent and not t.is_leaf and t.node in places]
+        if not later:
+            return direct, None, tuple
         wanted = tuple(owned(places))
         calls = tuple((i, call.kind, _where(call, places)) for n, i in places.items() if (call := _call(n)))
         key = (tuple(places[t.node] for t in later), tuple(places[n] for n in wanted), calls)

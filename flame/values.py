@@ -96,7 +96,7 @@ class Watch:
 Answer = TypeVar("Answer")
 Site = tuple[int, int]  # id of an index, and the size of the axis that it is for
 Entry = Value | Donated | Hosted
-_values: dict[int, tuple["ReferenceType[Node]", Entry]] = {}
+_values: dict[int, tuple["_Owner", Entry]] = {}
 _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
 _kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
@@ -104,6 +104,13 @@ _watched: dict[Site, tuple["ReferenceType[Node]", list[Watch]]] = {}  # position
 _late: dict[Device, list[tuple[Watch, Node, list[Value]]]] = {}  # watches of which a GPU has not reported yet
 MOST_LATE = 256  # of those: then somebody must wait for the GPU
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
+
+
+class _Owner(ref[Node]):
+    """A weak reference that knows which value goes with its node."""
+
+    __slots__ = ("key",)
+    key: int
 
 
 class _Computed:
@@ -129,10 +136,17 @@ class Either:
 def put(node: Node, value: Entry) -> None:
     """Give a node its value; it is forgotten with the node."""
     key = id(node)
-    _forget(key)
-    _values[key] = (ref(node, lambda _: _forget(key)), value)
+    if key in _values:
+        _forget(key)
+    owner = _Owner(node, _gone)
+    owner.key = key
+    _values[key] = (owner, value)
     if isinstance(value, Buffer):
         _holders[id(value)] = _holders.get(id(value), 0) + 1
+
+
+def _gone(owner: _Owner) -> None:
+    _forget(owner.key)
 
 
 def _forget(key: int) -> None:
@@ -281,7 +295,9 @@ def prepare(
     ready = _ready.get(full)
     if ready is None:
         ready = _prepare(targets, inputs, values, donors, device)
-    _remember(_ready, full, ready)
+        _remember(_ready, full, ready)
+    else:
+        _ready.move_to_end(full)
     compute = partial(_run, ready, targets, inputs, values, line, due)
     return partial(_without_nan, compute, targets, inputs, device) if config.anomaly else compute
 
@@ -330,6 +346,8 @@ def _retained(
     """What to store beside the roots; the answer for equal graphs with equal readers is remembered."""
     places = {n: i for i, n in enumerate(order)}
     direct, later, differentiate = readers(places)
+    if not direct and later is None:
+        return []
     full = (key, tuple(sorted(places[n] for n in direct)), later)
     found = _kept.get(full)
     if found is None:

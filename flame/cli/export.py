@@ -35,7 +35,7 @@ GET_GRAPHVIZ = (
 )
 
 
-def of_nodes(roots: Iterable[Node], origins: Mapping[Node, str] | None = None) -> nx.MultiDiGraph:
+def of_nodes(roots: Iterable[Node], origins: show.Lines | None = None) -> nx.MultiDiGraph:
     """One vertex a node, an edge from each source to its reader; constants stand inside their readers' labels."""
     roots = tuple(roots)
     drawn, name = nx.MultiDiGraph(), dict[Node, str]()  # multi: mul(x, x) reads x twice
@@ -47,7 +47,7 @@ def of_nodes(roots: Iterable[Node], origins: Mapping[Node, str] | None = None) -
         operands = [name[s] if s.op.name == "const" else f"%{name[s][1:]}" for s in node.src]
         operands += [f"{key}={show_value(value)}" for key, value in node.attrs if key not in show.HIDDEN]
         kind, shape = node.op.kind.name, f"{node.dtype.name}{list(node.shape)}"
-        where = (origins or {}).get(node, "")
+        where = origins.get(node, "") if origins else ""
         drawn.add_node(
             name[node],
             label=f"%{name[node][1:]} = {node.op.name}({', '.join(operands)})\n{shape}" + f"\n{where}" * bool(where),

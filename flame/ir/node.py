@@ -8,7 +8,7 @@ equality. A Node knows no buffer, no device and no gradient.
 import itertools
 import math
 from typing import TYPE_CHECKING, Any, Union
-from weakref import WeakValueDictionary
+from weakref import ref
 
 import numpy as np
 
@@ -26,19 +26,29 @@ Attrs = tuple[tuple[str, Any], ...]
 Index = tuple["Node", ...]  # one scalar for each axis
 Operand = Union["Node", float, int, bool]
 _numbers = itertools.count()
-_interned: "WeakValueDictionary[tuple[Any, ...], Node]" = WeakValueDictionary()
+
+
+class _Interned(ref["Node"]):
+    """A weak reference that knows its key: half the price of a WeakValueDictionary's, and every node pays it."""
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+
+_interned: dict[tuple[Any, ...], _Interned] = {}
 
 
 class Node:
     """One value: `op` applied to `src` with `attrs`; `shape` and `dtype` follow from the operator's rules."""
 
-    __slots__ = ("__weakref__", "attrs", "dtype", "held", "op", "shape", "src")
+    __slots__ = ("__weakref__", "attrs", "dtype", "held", "op", "origin", "shape", "src")
     op: Op
     src: tuple["Node", ...]
     attrs: Attrs
     shape: Shape
     dtype: DType
     held: "Held | None"  # hooks and calls, which only differentiation reads; no part of what the node is
+    origin: str | None  # where it was made, see ir/origins.py; no part of it either
 
     def __init__(self, op: Op, src: tuple["Node", ...], attrs: Attrs, shape: Shape, dtype: DType) -> None:
         _set_op(self, op)
@@ -47,6 +57,7 @@ class Node:
         _set_shape(self, shape)
         _set_dtype(self, dtype)
         _set_held(self, None)
+        _set_origin(self, None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Node is immutable; make another with apply() instead of setting {name!r}")
@@ -103,6 +114,7 @@ _set_attrs = Node.__dict__["attrs"].__set__
 _set_shape = Node.__dict__["shape"].__set__
 _set_dtype = Node.__dict__["dtype"].__set__
 _set_held = Node.__dict__["held"].__set__
+_set_origin = Node.__dict__["origin"].__set__
 
 
 def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
@@ -110,9 +122,11 @@ def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
     op: Op = OPS[name] if name.__class__ is str else name  # pyright: ignore[reportArgumentType, reportAssignmentType]
     items = tuple(attrs.items()) if len(attrs) < 2 else tuple(sorted(attrs.items()))
     key = (op, items, *map(id, src))  # a node keeps its sources: while it lives, so do their numbers
-    found = _interned.get(key)
-    if found is not None:
-        return found
+    entry = _interned.get(key)
+    if entry is not None:
+        found = entry()
+        if found is not None:
+            return found
     try:
         shape = op.shape(*[s.shape for s in src], **attrs)
         dtype = op.dtype(*[s.dtype for s in src], **attrs)
@@ -120,14 +134,26 @@ def apply(name: str | Op, /, *src: Node, **attrs: Any) -> Node:
         error.args = (f"{name}: {error}",)
         raise
     node = Node(op, src, items, shape, dtype)
-    _interned[key] = node
+    entry = _interned[key] = _Interned(node, _forget)
+    entry.key = key
     return node
+
+
+def _forget(entry: _Interned) -> None:
+    """A node is gone."""
+    if _interned.get(entry.key) is entry:
+        del _interned[entry.key]
 
 
 def hold(node: Node, held: "Held") -> Node:
     """The node itself, which keeps `held` alive from now on: the one thing that may be told to a node afterwards."""
     _set_held(node, held)
     return node
+
+
+def trace(node: Node, origin: str) -> None:
+    """Tell a node where it was made."""
+    _set_origin(node, origin)
 
 
 def memory(node: Node) -> Node:
@@ -161,6 +187,12 @@ def const(value: object, dtype: DType | None = None) -> Node:
 def leaf(uid: int, shape: Shape, dtype: DType, host: bool = False) -> Node:
     """A buffer from outside; a `host` leaf is one number that kernels receive by value."""
     return apply("leaf", uid=uid, of=shape, as_=dtype, host=host)
+
+
+def fresh_leaf(shape: Shape, dtype: DType, host: bool = False) -> Node:
+    """A leaf that is no other: nobody can ask for it again, so it need not be interned."""
+    uid = next(_numbers)
+    return Node(OPS["leaf"], (), (("as_", dtype), ("host", host), ("of", shape), ("uid", uid)), shape, dtype)
 
 
 def var(name: str, dtype: DType = dt.int64, extent: int | None = None) -> Node:

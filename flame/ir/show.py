@@ -2,16 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from flame.ir import loop
 from flame.ir.graph import toposort
 from flame.ir.node import Node
 from flame.ir.plan import Batch, Call, Launch, Plan
 
+
+class Lines(Protocol):
+    """Where nodes were made."""
+
+    def get(self, node: Node, default: str, /) -> str: ...
+
+
 HIDDEN = ("of", "as_", "host")
 
 
-def graph(*roots: Node, origins: Mapping[Node, str] | None = None) -> str:
+def graph(*roots: Node, origins: Lines | None = None) -> str:
     """One line a node; with `origins`, the user's line behind it."""
     number: dict[Node, str] = {}
     lines: list[str] = []
@@ -23,7 +31,7 @@ def graph(*roots: Node, origins: Mapping[Node, str] | None = None) -> str:
         number[n], count = f"%{count}", count + 1
         args = [number[s] for s in n.src] + [f"{k}={_value(v)}" for k, v in n.attrs if k not in HIDDEN]
         line = f"{number[n]:>4} = {n.op.name}({', '.join(args)}) : {n.dtype.name}{list(n.shape)}"
-        where = origins.get(n) if origins else None
+        where = origins.get(n, "") if origins else ""
         lines.append(f"{line:<72} # {where}" if where else line)
     return "\n".join([*lines, "return " + ", ".join(number[r] for r in roots)])
 

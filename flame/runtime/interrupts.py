@@ -1,6 +1,6 @@
 """Ctrl-C between two deeds, never in the middle of one."""
 
-import signal
+import _signal  # the functions of `signal` without their enums, which cost more than a small kernel
 import threading
 from types import FrameType
 from typing import Any
@@ -15,10 +15,10 @@ class Uninterrupted:
     def __enter__(self) -> None:
         self.before: Any = None
         self.caught: tuple[int, FrameType | None] | None = None
-        if threading.current_thread() is threading.main_thread():
-            before = signal.getsignal(signal.SIGINT)
+        if threading.get_ident() == threading.main_thread().ident:
+            before = _signal.getsignal(_signal.SIGINT)
             if callable(before):
-                signal.signal(signal.SIGINT, self._later)
+                _signal.signal(_signal.SIGINT, self._later)
                 self.before = before
 
     def _later(self, number: int, frame: FrameType | None) -> None:
@@ -26,6 +26,6 @@ class Uninterrupted:
 
     def __exit__(self, *_: object) -> None:
         if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
+            _signal.signal(_signal.SIGINT, self.before)
             if self.caught is not None:
                 self.before(*self.caught)
