@@ -171,6 +171,16 @@ class Config:
     )
     fuse = Knob("FLAME_FUSE", read_switch, lambda: True, "Fuse operations into kernels; off: one kernel each.")
     reuse = Knob("FLAME_REUSE", read_switch, lambda: True, "Let values of a plan share memory when lives allow.")
+    tf32 = Knob("FLAME_TF32", read_switch, lambda: False, "Round float32 operands of products to tf32: faster, 1e-3.")
+    deterministic = Knob(
+        "FLAME_DETERMINISTIC",
+        read_switch,
+        lambda: True,
+        "The same bits every time; off: attention's gradient is faster.",
+    )
+    choices = Knob(
+        "FLAME_CHOICES", str, lambda: "measure", "How libraries' algorithms are chosen: measure, first, or a file."
+    )
     anomaly = Knob("FLAME_ANOMALY", read_switch, lambda: False, "Raise where a nan is made, naming its line; slow.")
     poison = Knob("FLAME_POISON", read_switch, lambda: False, "Fill freed memory with NaN, so that stale reads show.")
     pending_limit = Knob(

@@ -24,8 +24,10 @@ from flame.ir.node import Node, apply, leaf
 from flame.ir.op import Kind
 from flame.ir.origins import origins
 from flame.ir.plan import Plan
+from flame.ir.target import Target
 from flame.passes.retain import retain
 from flame.runtime.buffer import Buffer
+from flame.runtime.choice import DeclinedError
 from flame.runtime.device import Device
 from flame.runtime.execute import Executable, Value
 from flame.validate import check_plan, observer
@@ -291,7 +293,17 @@ def prepare(
     wished = set() if config.anomaly else set(donate)  # what made a nan is computed again
     donors = frozenset(i for i, (n, v) in enumerate(zip(inputs, values, strict=True)) if n in wished and _free(v))
     watched = config.validate or bool(config.show)
-    full = (key, tuple(places[n] for n in kept), donors, device.name, config.fuse, config.reuse, watched)
+    full = (
+        key,
+        tuple(places[n] for n in kept),
+        donors,
+        device.name,
+        config.fuse,
+        config.reuse,
+        config.tf32,
+        config.deterministic,
+        watched,
+    )
     ready = _ready.get(full)
     if ready is None:
         ready = _prepare(targets, inputs, values, donors, device)
@@ -379,16 +391,30 @@ def _prepare(
         if old in origins:
             origins.setdefault(new, origins[old])
     donatable = frozenset(numbered[inputs[i]] for i in donors)
-    program = compiler.compile_graph(graph, device.target, donatable)
-    if config.validate:
-        check_plan(program.plan)
-    executable = Executable(program.plan, program.codes, device)
+    program, executable = _loaded(graph, device, donatable)
     order = [-1 - n["uid"] for n in compiler.leaves(program.optimized)]
     at = dict(zip(program.plan.leaves, order, strict=True))
     watched = config.validate or config.show
     return Ready(
         program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated)
     )
+
+
+def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node]) -> tuple[compiler.Program, Executable]:
+    """The program and its executable; planned again without what a library turns out to decline."""
+    while True:
+        program = compiler.compile_graph(graph, aimed(device), donatable)
+        if config.validate:
+            check_plan(program.plan)
+        try:
+            return program, Executable(program.plan, program.codes, device)
+        except DeclinedError as no:
+            device.decline(no.spec)
+
+
+def aimed(device: Device) -> Target:
+    """The device's target as the knobs want it."""
+    return replace(device.target, tf32=config.tf32, deterministic=config.deterministic)
 
 
 def planned(
@@ -412,7 +438,7 @@ def planned(
     number = {n for n in inputs if n in COMPUTED and not on_host(n) and not isinstance(get(n), Buffer)}
     numbered = {n: leaf(-1 - i, n.shape, n.dtype, n in number) for i, n in enumerate(inputs)}
     donors = frozenset(numbered[n] for n in donate if n in numbered)
-    return compiler.plan(substitute((*wanted, *kept), numbered), device.target, donors), kept
+    return compiler.plan(substitute((*wanted, *kept), numbered), aimed(device), donors), kept
 
 
 def _run(

@@ -14,6 +14,7 @@ from flame.ir.dtype import DType
 from flame.ir.interp import interpret
 from flame.ir.loop import Kernel
 from flame.ir.node import Node
+from flame.ir.op import Kind
 from flame.ir.plan import Batch, Call, Launch, Plan
 from flame.ir.target import CUDA, Target
 from flame.passes.memory import conflicts
@@ -106,7 +107,9 @@ def run_cuda_on_numpy(
     memory = _memory(plan, [values[n] for n in leaves(program)])
     for step in plan.steps:
         if isinstance(step, Call):
-            memory[step.out][...] = step.spec.numpy(*[memory[i] for i in step.inputs]).reshape(-1)
+            found = step.spec.numpy(*[memory[i] for i in step.inputs])
+            for slot, array in zip((step.out, *step.more), found if step.more else [found], strict=True):
+                memory[slot][...] = array.reshape(-1)
         else:
             code = program.codes[step.kernel]
             if isinstance(step, Batch):
@@ -152,11 +155,20 @@ def assert_close(got: np.ndarray, want: np.ndarray, dtype: DType, loose: float =
 
 
 def check(roots: Roots, got: list[np.ndarray], values: Values, loose: float = 1, relative_to_all: bool = False) -> None:
-    """Each root as the oracle has it; with `relative_to_all`, relative to its largest value."""
+    """Each root as the oracle has it; with `relative_to_all`, relative to its largest value.
+
+    Where several products follow one another, also relative to the operands: what rounds in one cancels in the next.
+    """
     for r, x, want in zip(roots, got, oracle(roots, values), strict=True):
-        finite = np.abs(want.astype(np.float64))[np.isfinite(want.astype(np.float64))] if r.dtype.is_float else ()
-        scale = float(np.max(finite, initial=0)) if relative_to_all else 0
+        several = r.op.kind is Kind.CONTRACT and len(r.src) > 2
+        arrays = [want, *values.values()] if several else [want]
+        scale = max(map(_largest, arrays)) if relative_to_all and r.dtype.is_float else 0
         assert_close(x, want, r.dtype, loose, scale)
+
+
+def _largest(a: np.ndarray) -> float:
+    wide = np.abs(np.asarray(a).astype(np.float64))
+    return float(np.max(wide[np.isfinite(wide)], initial=0))
 
 
 # --- offline ----------------------------------------------------------------------------------------------------------

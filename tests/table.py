@@ -30,7 +30,8 @@ def arity(op: Op) -> int:
         assert op.scalar is not None
         return 1 + max(int(i) for i in re.findall(r"{(\d)}", op.scalar))
     assert op.numpy is not None
-    return len(inspect.signature(op.numpy).parameters) - len(attributes(op)[0])
+    parameters = inspect.signature(op.numpy).parameters.values()
+    return sum(p.kind is not p.VAR_POSITIONAL for p in parameters) - len(attributes(op)[0])
 
 
 def signatures(op: Op, d: DType) -> Iterator[tuple[DType, ...]]:
@@ -88,7 +89,7 @@ def case(op: Op, dtypes: tuple[DType, ...]) -> Case:
     for kind in kinds:
         for attrs in attributes(op):
             operands = [VIEWS[k](b) for k, b in zip(kind, leaves, strict=True)]
-            made = _contracted(op, *operands, **attrs) if op.kind is Kind.CONTRACT and len(operands) > 1 else None
+            made = _contracted(op, *operands, **attrs) if op.kind is Kind.CONTRACT and len(operands) == 2 else None
             if made := made or _try(op, *operands, **attrs):
                 roots[made] = None
     assert len(roots) >= 5, (op, dtypes, "its examples fit no operand")

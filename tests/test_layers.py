@@ -19,7 +19,7 @@ THREE = frozenset({"passes", "codegen", "runtime"})
 DOOR = frozenset({"ir", "compiler", "tensor", "recording", "bounds"})  # what builds on tensors may know of these
 CORRIDOR = frozenset({"compiler", "stages", "validate", "values"})
 ARRAYS = frozenset({"numpy", "ml_dtypes"})
-CUDA = frozenset({"cuda", "nvmath"})
+CUDA = frozenset({"cuda", "nvmath", "cudnn"})
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ PACKAGES = (
     Part("numba-cuda", "compiles printed kernels for CUDA (drivers before 580: the extra cuda12)", "cuda"),
     Part("cuda-python", "loads and launches them", "cuda"),
     Part("nvmath-python", "cuBLASLt: matrix products on CUDA", "cuda"),
+    Part("nvidia-cudnn-frontend", "cuDNN: convolutions and attention on CUDA; decomposed without it", "cuda"),
     Part("scikit-learn", "the demo's digits and its judge", "demo"),
     Part("matplotlib", "the demo's pictures", "demo"),
     Part("pytest", "tests", "test"),

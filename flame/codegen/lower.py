@@ -15,6 +15,7 @@ from flame.ir.group import Group, Space, carried, fold_position, position, segme
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
+from flame.ir.ops.contract import results
 from flame.ir.ops.index import inside
 from flame.ir.ops.movement import flatten
 from flame.ir.plan import Call, Launch, Plan, Slot, Step
@@ -29,14 +30,16 @@ def lower(roots: tuple[Node, ...], groups: list[Group], simple: Simple) -> tuple
     `simple` simplifies an index: two ways to the same element must give one expression.
     """
     leaves = [n for n in toposort(roots) if n.op.name == "leaf"]
-    stored = leaves + [n for g in groups for n in g.results]
+    made = [n for g in groups for n in g.results]
+    stored = list(dict.fromkeys(leaves + made + [m for n in made if n.op.kind is Kind.CALL for m in results(n)]))
     slot = {n: i for i, n in enumerate(stored)}
     everything = set(stored)
     steps: list[Step] = []
     for g in groups:
         if g.space is None:
-            (n,) = g.results
-            steps.append(Call(n["routine"], n["spec"], slot[n], tuple(slot[memory(s)] for s in n.src)))
+            n, (out, *more) = g.results[0], (slot[m] for m in results(g.results[0]))
+            inputs = tuple(slot[memory(s)] for s in n.src)
+            steps.append(Call(n["routine"], n["spec"], out, inputs, tuple(more)))
         else:
             kernel, reads = _Lowering(g, g.space, everything, simple).kernel()
             steps.append(Launch(kernel, tuple(slot[r] for r in (*reads, *g.results))))

@@ -38,6 +38,11 @@ class DType:
         return float(ml_dtypes.finfo(self.numpy).eps)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 
     @property
+    def lowest(self) -> float:
+        """The most negative finite number of a floating dtype."""
+        return float(ml_dtypes.finfo(self.numpy).min)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+
+    @property
     def register(self) -> "DType":
         """The type its values have inside a kernel: half precisions exist in memory only."""
         return float32 if self.size < 4 and self.is_float else self

@@ -41,7 +41,7 @@ class View:
 
     def over(self, memory: Any, shape: Shape) -> Any:
         """The view as a numpy array over contiguous memory."""
-        flat = np.asarray(memory).reshape(-1)[self.offset :]
+        flat = np.ascontiguousarray(memory).reshape(-1)[self.offset :]  # of a slice, reshape alone may keep the steps
         return np.lib.stride_tricks.as_strided(
             flat, shape, tuple(s * flat.itemsize for s in self.strides), writeable=False
         )

@@ -41,7 +41,7 @@ class Op:
     dtype: Rule  # (*src_dtypes, **attrs) -> DType
     doc: str = ""
     numpy: Rule | None = None  # (*arrays, **attrs) -> array: the meaning, used as oracle
-    grad: Rule | None = None  # (g, y, *src) -> one Node or None for each src
+    grad: Rule | None = None  # (g, y, *src) -> one Node or None for each src; or `by_decomposition`
     scalar: str | None = None  # ELEMENTWISE: one element as a Python expression
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
@@ -62,6 +62,11 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+
+
+def by_decomposition(g: "Node", y: "Node", *src: "Node") -> Grads:
+    """The gradient rule of what is differentiated as the operators it is made of: `passes/grad.py` does it."""
+    raise NotImplementedError(f"{y!r} is differentiated by passes/grad.py")
 
 
 def define(name: str, kind: Kind, **rules: Any) -> Op:

@@ -32,12 +32,13 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Let a library routine write `out` from `inputs`; `spec` is what the routine must know."""
+    """Let a library routine write `out`, and `more` results, from `inputs`; `spec` is what the routine must know."""
 
     routine: str
     spec: Any
     out: int
     inputs: tuple[int, ...]
+    more: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +88,14 @@ def launches(step: Step) -> tuple[Launch, ...]:
 def touched(step: Step) -> tuple[int, ...]:
     """Every slot that a step reads or writes."""
     if isinstance(step, Call):
-        return (*step.inputs, step.out)
+        return (*step.inputs, step.out, *step.more)
     return tuple(i for launch in launches(step) for i in launch.slots)
 
 
 def written(step: Step) -> tuple[int, ...]:
     """Every slot that a step writes."""
     if isinstance(step, Call):
-        return (step.out,)
+        return (step.out, *step.more)
     return tuple(i for s in launches(step) for p, i in zip(s.kernel.params, s.slots, strict=True) if p.written)
 
 

@@ -146,8 +146,8 @@ def plan(p: Plan) -> str:
                 lines.append(f"launch {step.kernel.name} over {len(step.members)} members")
                 lines += [f"  of {m.kernel.outer.extent}: ({_slots(m)})" for m in step.members]
             case Call():
-                lines.append(
-                    f"call {step.routine} s{step.out} <- ({', '.join(f's{i}' for i in step.inputs)}) {step.spec}"
-                )
+                outs = ", ".join(f"s{i}" for i in (step.out, *step.more))
+                inputs = ", ".join(f"s{i}" for i in step.inputs)
+                lines.append(f"call {step.routine} {outs} <- ({inputs}) {step.spec}")
     lines.append(f"arena {p.arena} bytes")
     return "\n".join([*lines, f"return {', '.join(f's{i}' for i in p.outputs)}"])

@@ -155,15 +155,18 @@ class MultiHeadAttention(Module):
         laid = {id(x): self._batch_first(x, batched) for x in (query, key, value)}
         query, key, value = (laid[id(x)] for x in (query, key, value))
         q_BHLD, *pair = self._project(query, key, value)
-        if cache is None:
+        plain = attn_mask is None and key_padding_mask is None and self.bias_k is None and not self.add_zero_attn
+        causal = is_causal and plain and cache is None and not need_weights
+        if causal:
+            mask = None
+        elif cache is None:
             mask = self._mask(attn_mask, key_padding_mask, is_causal, query.shape, key.shape[1])
             pair, mask = self._more(pair, mask)
         else:
             if attn_mask is not None or key_padding_mask is not None or self.bias_k is not None or self.add_zero_attn:
                 raise FlameError("MultiHeadAttention: with a cache there are no masks and no added keys")
             pair, mask = cache.append(*pair), additive(cache.hidden(query.shape[1], query.device))
-        k_BHSD, v_BHSD = (repeat_heads(x, q_BHLD) for x in pair)
-        out_BHLD, weights = self._attend(q_BHLD, k_BHSD, v_BHSD, mask, need_weights)
+        out_BHLD, weights = self._attend(q_BHLD, *pair, mask, need_weights, causal)
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         output = self.out_proj(out_BHLD.transpose(1, 2).reshape(*query.shape[:2], self.embed_dim))
@@ -172,12 +175,14 @@ class MultiHeadAttention(Module):
         return output if self.batch_first else output.transpose(0, 1), weights
 
     def _attend(
-        self, q_BHLD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None, need_weights: bool
+        self, q_BHLD: Tensor, k_BhSD: Tensor, v_BhSD: Tensor, mask: Tensor | None, need_weights: bool, causal: bool
     ) -> tuple[Tensor, Tensor | None]:
         """The values that queries see, and the weights if they are needed."""
         p = self.dropout if self.training else 0.0
         if not need_weights:
-            return F.scaled_dot_product_attention(q_BHLD, k_BHSD, v_BHSD, attn_mask=mask, dropout_p=p), None
+            options: dict[str, Any] = {"attn_mask": mask, "dropout_p": p, "is_causal": causal, "enable_gqa": True}
+            return F.scaled_dot_product_attention(q_BHLD, k_BhSD, v_BhSD, **options), None
+        k_BHSD, v_BHSD = (repeat_heads(x, q_BHLD) for x in (k_BhSD, v_BhSD))
         weights = F.dropout(attention_weights(q_BHLD, k_BHSD, mask, False, 1 / math.sqrt(self.head_dim)), p)
         return weights @ v_BHSD, weights
 
@@ -300,17 +305,22 @@ class FlashAttention(MultiHeadAttention):
         return super().forward(query, key, value, key_padding_mask, False, *args, **options)
 
     def _attend(
-        self, q_BHLD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, mask: Tensor | None, need_weights: bool
+        self, q_BHLD: Tensor, k_BhSD: Tensor, v_BhSD: Tensor, mask: Tensor | None, need_weights: bool, causal: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """The values that queries see, a block of queries after the other."""
+        """The values that queries see: by a library that needs no matrix, or a block of queries after the other."""
         p = self.dropout if self.training else 0.0
+        if not p and q_BHLD.dtype.size == 2 and "attention" in q_BHLD.device.target.libraries:
+            return super()._attend(q_BHLD, k_BhSD, v_BhSD, mask, need_weights, causal)
+        place = arange(max(q_BHLD.shape[2], k_BhSD.shape[2]), device=q_BHLD.device)
 
         def seen(q: Tensor, k: Tensor, v: Tensor, m: Tensor | None) -> Tensor:
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=m, dropout_p=p)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=m, dropout_p=p, enable_gqa=True)
 
         found = []
         for start in range(0, q_BHLD.shape[2], self.block):
             rows = slice(start, start + self.block)
             part = None if mask is None else mask[..., rows, :]
-            found.append(checkpoint(seen, q_BHLD[:, :, rows], k_BHSD, v_BHSD, part))
+            if causal:
+                part = place[: q_BHLD.shape[2]][rows].unsqueeze(-1) >= place[: k_BhSD.shape[2]]
+            found.append(checkpoint(seen, q_BHLD[:, :, rows], k_BhSD, v_BhSD, part))
         return cat(found, 2), None

@@ -7,6 +7,7 @@ from flame.config import config
 from flame.errors import GradError
 from flame.ir.held import Call
 from flame.ir.node import Node, like
+from flame.ir.op import by_decomposition
 from flame.ir.origins import gradient_of, origins
 
 Item = Union[Node, Call]  # what is differentiated: a node by its operator's rule, a call by its own
@@ -79,6 +80,9 @@ def _of_node(
         if sketch:
             return ()
         raise GradError(f"{node.op.name} has no gradient rule; detach() its operands if none should flow")
+    if node.op.grad is by_decomposition:
+        assert node.op.decompose is not None
+        return pullback({node.op.decompose(node): g}, node.src, frozenset(node.src), sketch=True)  # no hook is there
     return node.op.grad(g, node, *node.src)
 
 

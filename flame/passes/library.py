@@ -11,55 +11,15 @@ from math import prod
 from flame.ir import dtype as dt
 from flame.ir.graph import toposort
 from flame.ir.library import HostSpec, MatmulSpec, SortSpec, View
-from flame.ir.node import Index, Node, apply, cast, const, reshape, var
+from flame.ir.node import Node, apply, cast, reshape
 from flame.ir.op import Kind
-from flame.ir.ops.movement import flatten
 from flame.ir.target import Target
-from flame.passes.simplify import Scalars, simplify, terms
+from flame.passes.attend import attention, attention_grad, attention_stats
+from flame.passes.convolve import convolution
+from flame.passes.operand import operand
+from flame.passes.simplify import Scalars, simplify
 
 Routine = Callable[[Node, Target, Scalars], Node | None]
-Fits = Callable[[View, tuple[int, ...]], bool]
-
-
-def operand(n: Node, simple: Scalars, fits: Fits = View.readable) -> tuple[Node, View]:
-    """The memory to read for `n`: the deepest value that its movements read as strides that fit, or `n` itself.
-
-    Each value on the way down is tried: one that must be copied for one product serves all that read it.
-    """
-    axes = tuple(var(f"i{a}", extent=size) if size != 1 else const(0) for a, size in enumerate(n.shape))
-    best, base, at = (n, View.of(n.shape)), n, axes
-    late: list[Node] = []  # what says when the memory may be read stays before it
-    while base.op.kind is Kind.MOVEMENT:
-        assert base.op.index is not None
-        source = base.src[0]
-        late += [base] if base.op.alias else []
-        at, condition = base.op.index(at, source.shape, **dict(base.attrs))
-        if condition is not None:
-            break
-        base, at = source, tuple(map(simple, at))
-        view = strided(at, axes, base.shape, simple)
-        if view is not None and fits(view, n.shape):
-            best = _late(base, late), view
-    return best
-
-
-def _late(n: Node, late: list[Node]) -> Node:
-    for each in late:
-        n = apply(each.op, n, *each.src[1:], **dict(each.attrs))
-    return n
-
-
-def strided(at: Index, axes: Index, shape: tuple[int, ...], simple: Scalars) -> View | None:
-    """The element `at` of a value of that shape as an offset and a stride for each axis; None where it is none."""
-    offset, strides = 0, dict.fromkeys(axes, 0)
-    for term, factor in terms(simple(flatten(at, shape))):
-        if term.op.name == "const":
-            offset += factor
-        elif term in strides and factor > 0:
-            strides[term] += factor
-        else:
-            return None
-    return View(offset, tuple(0 if a.op.name == "const" else strides[a] for a in axes))
 
 
 def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
@@ -89,7 +49,14 @@ def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
     return apply("permute", reshape(found, turned.shape), order=tuple(order.index(i) for i in range(rank)))
 
 
-ROUTINES: dict[str, Routine] = {"matmul": matmul, "argsort": argsort}
+ROUTINES: dict[str, Routine] = {
+    "matmul": matmul,
+    "argsort": argsort,
+    "convolution": convolution,
+    "attention": attention,
+    "attention_stats": attention_stats,
+    "attention_grad": attention_grad,
+}
 
 
 def libraries(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:

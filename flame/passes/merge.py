@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flame.ir.group import Group, Space, carrying
 from flame.ir.node import Node
 from flame.ir.op import Kind
+from flame.ir.ops.contract import results
 
 if TYPE_CHECKING:
     from flame.passes.fuse import Walker
@@ -72,6 +73,10 @@ class _Merging:
     def add(self, n: Node, fuse: bool) -> None:
         needs = {self.home[m] for m in self.reads[n] if m in self.home}
         space = self.spaces[n]
+        for m in results(n) if n.op.kind is Kind.CALL else ():  # one call makes all of them
+            if m in self.home:
+                self._enter(n, self.home[m], needs, space)
+                return
         if fuse and space is not None:
             near = set(needs).union(*(self.touching.get(m, ()) for m in self.reads[n]))
             for i in sorted(near):

@@ -6,7 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,10 @@ class Device(ABC):
         self._kernels: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
         self.compile_seconds = 0.0  # spent waiting for kernels: compiled, or read from the disk cache
+
+    def decline(self, spec: Any) -> None:
+        """Plan without what a library said that it cannot do."""
+        self.target = replace(self.target, declined=self.target.declined | {spec})
 
     @property
     def type(self) -> str:

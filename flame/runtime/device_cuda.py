@@ -11,11 +11,34 @@ import numpy as np
 from flame.errors import DeviceError
 from flame.ir.plan import Call, Code, Launch
 from flame.ir.target import CUDA
-from flame.runtime import cuda, lib_cublaslt, lib_host, lib_sort, user_cuda
+from flame.runtime import (
+    cuda,
+    lib_cublaslt,
+    lib_cudnn,
+    lib_cudnn_attention,
+    lib_cudnn_convolution,
+    lib_host,
+    lib_sort,
+    user_cuda,
+)
 from flame.runtime.buffer import Buffer
+from flame.runtime.choice import Place
 from flame.runtime.device import Action, Addresses, Device, Shared
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
+
+
+CUDNN: dict[str, Callable[..., Any]] = {
+    "convolution": lib_cudnn_convolution.bind,
+    "attention": lib_cudnn_attention.bind,
+    "attention_grad": lib_cudnn_attention.bind_grad,
+}
+
+
+def libraries() -> frozenset[str]:
+    """The routines that the libraries here have."""
+    found = {"argsort"} | ({"matmul"} if lib_cublaslt.available() else set())
+    return frozenset(found | ({*CUDNN, "attention_stats"} if lib_cudnn.available() else set()))
 
 
 class CUDADevice(Device):
@@ -26,10 +49,10 @@ class CUDADevice(Device):
         self.number, self.name = number, f"cuda:{number}"
         self.properties = cuda.device(number)
         cuda.use(number)
-        libraries = frozenset({"argsort", "matmul"} if lib_cublaslt.available() else {"argsort"})
-        self.target = replace(CUDA, cc=self.properties.cc, libraries=libraries)
+        self.target = replace(CUDA, cc=self.properties.cc, libraries=libraries())
         self.pool = Pool(self._allocate, self._release, self.name, self._fill)
         self.stream = cuda.Stream()
+        self.place = Place(self.name, number, self.stream, self.pool)
         self._under_way: list[tuple[Buffer, Buffer, cuda.Event]] = []  # (from, to, done): memory of copies that run
 
     @property
@@ -110,6 +133,9 @@ class CUDADevice(Device):
             return lambda at: perform(at[step.out], *(at[s] for s in step.inputs))
         if step.routine == "argsort":
             return self._argsort(step)
+        if step.routine in CUDNN:
+            perform, operands = CUDNN[step.routine](step.spec, self.place), (*step.inputs, step.out, *step.more)
+            return lambda at: perform(*(at[s] for s in operands))
         if step.routine != "matmul":
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
         run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out

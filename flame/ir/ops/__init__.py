@@ -5,6 +5,7 @@ both code printers, the numpy oracle, the gradient check and the fusion rules al
 """
 
 from flame.ir.ops import (
+    attention,
     bitwise,
     call,
     contract,
@@ -22,6 +23,7 @@ from flame.ir.ops import (
 )
 
 __all__ = [
+    "attention",
     "bitwise",
     "call",
     "contract",

@@ -57,12 +57,28 @@ define(
 )
 
 
+def results(call: Node) -> tuple[Node, ...]:
+    """Every result of the call that this node is one result of; a call of one result says nothing of parts."""
+    attrs = dict(call.attrs)
+    if "part" not in attrs:
+        return (call,)
+    kinds = attrs["spec"].results
+    return tuple(
+        apply("call", *call.src, **attrs | {"of": of, "as_": as_, "part": i}) for i, (of, as_) in enumerate(kinds)
+    )
+
+
+def call_numpy(*arrays: Any, routine: str, spec: Any, of: Any, as_: Any, part: int | None = None) -> Any:
+    found = spec.numpy(*arrays)
+    return found if part is None else found[part]
+
+
 define(
     "call",
     Kind.CALL,
     shape=rules.given,
     dtype=rules.declared,
-    numpy=lambda *arrays, routine, spec, of, as_: spec.numpy(*arrays),
+    numpy=call_numpy,
     public=False,
-    doc="A library does this: `routine` names it, `spec` is what it must know.",
+    doc="A library does this: `routine` names it, `spec` is what it must know, `part` which of several results.",
 )

@@ -6,10 +6,11 @@ Shape suffixes: B any leading dimensions, L queries, S keys and values, E width 
 import math
 
 from flame.errors import FlameError, ShapeError
+from flame.ir.node import apply
 from flame.nn.functional.dropout import dropout
 from flame.ops.create import arange
 from flame.ops.elementwise import where
-from flame.tensor import Tensor
+from flame.tensor import Tensor, new, same_device
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -37,11 +38,45 @@ def scaled_dot_product_attention(
     (1, 2, 4)
     """
     check_attention(query, key, value, attn_mask, is_causal)
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    if enable_gqa:
+        check_heads(key, query)
+    if not dropout_p and is_one_operator(query, key, value, attn_mask, enable_gqa):
+        return _attended(query, key, value, attn_mask, is_causal, scale)
     if enable_gqa:
         key, value = repeat_heads(key, query), repeat_heads(value, query)
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     weight_BLS = attention_weights(query, key, attn_mask, is_causal, scale)
     return dropout(weight_BLS, dropout_p) @ value
+
+
+def is_one_operator(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, shared: bool) -> bool:
+    """True for what the operator `attention` takes: operands of one floating dtype, and axes that agree."""
+    same = query.dtype is key.dtype is value.dtype and query.dtype.is_float
+    lead, heads = query.shape[:-3], query.shape[-3:-2]
+    agree = all(x.ndim == query.ndim and x.shape[:-3] == lead for x in (key, value))
+    agree = agree and (shared or heads == key.shape[-3:-2]) and key.shape[-3:-2] == value.shape[-3:-2]
+    added = mask is None or (not mask.requires_grad and 2 <= mask.ndim <= query.ndim)
+    return same and agree and added and min(query.numel(), key.numel(), value.numel()) > 0
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
+    """The operator `attention`; a query that may see nothing has zeros."""
+    operands, blind = [query, key, value], None
+    if mask is not None:
+        mask = mask.reshape(*(1,) * (query.ndim - mask.ndim), *mask.shape)
+        hidden = ~mask if mask.dtype.name == "bool" else mask == -math.inf
+        blind = hidden.all(-1, keepdim=True)
+        low = query.dtype.lowest / 2  # a row of -inf alone would be no number, and a score may be added to this
+        added = where(hidden, low, 0.0) if mask.dtype.name == "bool" else mask.clamp(min=low)
+        operands.append(added.to(query.dtype))
+    device = same_device("scaled_dot_product_attention", *operands)
+    nodes, attrs = [t.node for t in operands], {"scale": float(scale), "causal": bool(is_causal)}
+    made = apply("attention", *nodes, **attrs)
+    if "attention" in device.target.libraries and any(t.requires_grad for t in operands):
+        stats = apply("attention_stats", *nodes, **attrs)  # of the same call: kept for a later gradient
+        made = apply("after", made, stats, uid=0)
+    out = new(made, device, *operands)
+    return out if blind is None else where(blind, 0.0, out)
 
 
 def attention_weights(query_BLE: Tensor, key_BSE: Tensor, mask: Tensor | None, is_causal: bool, scale: float) -> Tensor:
@@ -60,11 +95,22 @@ def attention_weights(query_BLE: Tensor, key_BSE: Tensor, mask: Tensor | None, i
     return where(blind, 0.0, where(blind, 0.0, score_BLS).softmax(-1))
 
 
-def repeat_heads(shared: Tensor, query: Tensor) -> Tensor:
-    """(*, h, S, E) → (*, H, S, E), each head H/h times in a row; raises ShapeError when h does not divide H."""
+def check_heads(shared: Tensor, query: Tensor) -> None:
+    """Raise ShapeError where the heads of keys cannot serve as many of queries each."""
+    if shared.ndim < 3 or query.ndim < 3:
+        raise ShapeError(
+            f"scaled_dot_product_attention: enable_gqa with {tuple(query.shape)} and {tuple(shared.shape)}: there are "
+            "no heads (dimension -3)"
+        )
     heads, wanted = shared.shape[-3], query.shape[-3]
     if wanted % heads:
         raise ShapeError(f"scaled_dot_product_attention: {wanted} heads of queries cannot share {heads} of keys evenly")
+
+
+def repeat_heads(shared: Tensor, query: Tensor) -> Tensor:
+    """(*, h, S, E) → (*, H, S, E), each head H/h times in a row; raises ShapeError when h does not divide H."""
+    check_heads(shared, query)
+    heads, wanted = shared.shape[-3], query.shape[-3]
     *lead, _, length, width = shared.shape
     spread = shared.unsqueeze(-3).expand(*lead, heads, wanted // heads, length, width)
     return spread.reshape(*lead, wanted, length, width)
