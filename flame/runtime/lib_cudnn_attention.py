@@ -122,7 +122,7 @@ def pieces(spec: AttentionGradSpec) -> tuple[int, int]:
 
 
 def bind_grad(spec: AttentionGradSpec, place: Place) -> Callable[..., None]:
-    """`run(g, q, k, v, out, stats, [mask,] by_q, by_k, by_v)` on addresses; DeclinedError where cuDNN has no algorithm."""
+    """`run(g, q, k, v, out, stats, [mask,] by_q, by_k, by_v)` on addresses; DeclinedError where cuDNN has none."""
     whole, (examples, shared) = spec.forward, pieces(spec)
     heads = shared * whole.heads // whole.shared
     piece = replace(spec, forward=replace(whole, batch=examples, heads=heads, shared=shared))

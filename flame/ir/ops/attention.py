@@ -25,8 +25,6 @@ from flame.ir.node import Node, Shape, apply, cast, const, expand, reshape, wher
 from flame.ir.op import Grads, Kind, by_decomposition, define
 from flame.ir.ops.contract import transpose
 
-LARGE = 1 << 27  # bytes of scores from which on queries are taken some at a time
-
 
 # --- shapes and dtypes ------------------------------------------------------------------------------------------------
 def heads(shape: Shape) -> int:
@@ -146,7 +144,7 @@ def shared(k: Node, q: Node) -> Node:
 
 
 def scores(q: Node, k: Node, mask: tuple[Node, ...], scale: float, causal: bool) -> Node:
-    found = apply("matmul", q * scale, transpose(shared(k, q)))
+    found = apply("matmul", q, transpose(shared(k, q))) * scale
     if causal:
         rows, columns = found.shape[-2:]
         place = apply("iota", n=max(rows, columns))
@@ -164,20 +162,25 @@ def _folded(op: str, x: Node) -> Node:
     return expand(reshape(apply(op, x, axes=(axis,)), (*x.shape[:-1], 1)), x.shape)
 
 
-def weights(q: Node, k: Node, mask: tuple[Node, ...], scale: float, causal: bool) -> Node:
-    found = scores(q, k, mask, scale, causal)
+def softmax(found: Node) -> Node:
     e = apply("exp", found - _folded("max", found))
     return e / _folded("sum", e)
 
 
+def wide(*nodes: Node) -> list[Node]:
+    """Half precisions as float32: between the products nothing is rounded, as in a library."""
+    return [cast(n, dt.float32) if n.dtype.size == 2 else n for n in nodes]
+
+
 def simpler(node: Node) -> Node:
-    q, k, v, *mask = node.src
-    return apply("matmul", weights(q, k, tuple(mask), node["scale"], node["causal"]), shared(v, q))
+    q, k, v, *mask = wide(*node.src)
+    seen = softmax(scores(q, k, tuple(mask), node["scale"], node["causal"]))
+    return cast(apply("matmul", seen, shared(v, q)), node.dtype)
 
 
 def stats_simpler(node: Node) -> Node:
-    q, k, _, *mask = node.src
-    found = cast(scores(q, k, tuple(mask), node["scale"], node["causal"]), node.dtype)
+    q, k, _, *mask = wide(*node.src)
+    found = scores(q, k, tuple(mask), node["scale"], node["causal"])
     top = apply("max", found, axes=(len(found.shape) - 1,))
     e = apply("exp", found - expand(reshape(top, (*top.shape, 1)), found.shape))
     return apply("log", apply("sum", e, axes=(len(e.shape) - 1,))) + top
@@ -185,15 +188,15 @@ def stats_simpler(node: Node) -> Node:
 
 def grad_simpler(node: Node) -> Node:
     """Of the queries, keys and values alone: what the forward pass left is made again."""
-    g, q, k, v, _, _, *mask = node.src
-    seen, scale = weights(q, k, tuple(mask), node["scale"], node["causal"]), node["scale"]
+    g, q, k, v, _, _, *mask = wide(*node.src)
+    seen, scale = softmax(scores(q, k, tuple(mask), node["scale"], node["causal"])), node["scale"]
     if node["part"] == 2:
-        return gathered(apply("matmul", transpose(seen), g), v)
+        return cast(gathered(apply("matmul", transpose(seen), g), v), node.dtype)
     by_weights = apply("matmul", g, transpose(shared(v, q)))
     by_scores = seen * (by_weights - _folded("sum", seen * by_weights)) * scale
     if node["part"] == 0:
-        return apply("matmul", by_scores, shared(k, q))
-    return gathered(apply("matmul", transpose(by_scores), q), k)
+        return cast(apply("matmul", by_scores, shared(k, q)), node.dtype)
+    return cast(gathered(apply("matmul", transpose(by_scores), q), k), node.dtype)
 
 
 def gathered(by_heads: Node, k: Node) -> Node:

@@ -67,8 +67,9 @@ def _attended(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is
         hidden = ~mask if mask.dtype.name == "bool" else mask == -math.inf
         blind = hidden.all(-1, keepdim=True)
         low = query.dtype.lowest / 2  # a row of -inf alone would be no number, and a score may be added to this
-        added = where(hidden, low, 0.0) if mask.dtype.name == "bool" else mask.clamp(min=low)
-        operands.append(added.to(query.dtype))
+        boolean = mask.dtype.name == "bool"
+        added = hidden.to(query.dtype) * low if boolean else mask.to(query.dtype).clamp(min=low)
+        operands.append(added)
     device = same_device("scaled_dot_product_attention", *operands)
     nodes, attrs = [t.node for t in operands], {"scale": float(scale), "causal": bool(is_causal)}
     made = apply("attention", *nodes, **attrs)
