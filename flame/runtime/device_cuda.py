@@ -27,7 +27,6 @@ from flame.runtime.device import Action, Addresses, Device, Shared
 from flame.runtime.pool import Pool
 from flame.runtime.workers import Job
 
-
 CUDNN: dict[str, Callable[..., Any]] = {
     "convolution": lib_cudnn_convolution.bind,
     "attention": lib_cudnn_attention.bind,
