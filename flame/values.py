@@ -292,18 +292,7 @@ def prepare(
     places = {n: i for i, n in enumerate(order)}
     wished = set() if config.anomaly else set(donate)  # what made a nan is computed again
     donors = frozenset(i for i, (n, v) in enumerate(zip(inputs, values, strict=True)) if n in wished and _free(v))
-    watched = config.validate or bool(config.show)
-    full = (
-        key,
-        tuple(places[n] for n in kept),
-        donors,
-        device.name,
-        config.fuse,
-        config.reuse,
-        config.tf32,
-        config.deterministic,
-        watched,
-    )
+    full = (key, tuple(places[n] for n in kept), donors, device.name, _knobs())
     ready = _ready.get(full)
     if ready is None:
         ready = _prepare(targets, inputs, values, donors, device)
@@ -410,6 +399,12 @@ def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node])
             return program, Executable(program.plan, program.codes, device)
         except DeclinedError as no:
             device.decline(no.spec)
+
+
+def _knobs() -> tuple[object, ...]:
+    """What a program depends on beside its graph."""
+    watched = config.validate or bool(config.show)
+    return config.fuse, config.reuse, config.tf32, config.deterministic, config.choices, watched
 
 
 def aimed(device: Device) -> Target:
