@@ -10,6 +10,21 @@ from flame.nn.conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose
 from flame.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
 from flame.nn.embedding import Embedding, EmbeddingBag
 from flame.nn.layers import Bilinear, Linear
+from flame.nn.lazy import (
+    LazyBatchNorm1d,
+    LazyBatchNorm2d,
+    LazyBatchNorm3d,
+    LazyConv1d,
+    LazyConv2d,
+    LazyConv3d,
+    LazyConvTranspose1d,
+    LazyConvTranspose2d,
+    LazyConvTranspose3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+    LazyLinear,
+)
 from flame.nn.loss import *
 from flame.nn.module import Module
 from flame.nn.norm import (
@@ -24,7 +39,7 @@ from flame.nn.norm import (
     LocalResponseNorm,
     RMSNorm,
 )
-from flame.nn.parameter import Buffer, Parameter
+from flame.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from flame.nn.pooling import *
 from flame.nn.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from flame.nn.shaping import *

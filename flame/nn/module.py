@@ -8,7 +8,7 @@ from flame.errors import DTypeError, FlameError, StateError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.nn.hooks import Hooked
-from flame.nn.parameter import Buffer, Parameter
+from flame.nn.parameter import Buffer, Parameter, is_lazy
 from flame.ops.create import tensor, zeros_like
 from flame.tensor import Tensor, assign
 
@@ -266,7 +266,9 @@ class Module(Hooked):
         for module in self.modules():
             for tensors in (module._parameters, module._buffers):
                 for value in tensors.values():
-                    if value is not None:
+                    if is_lazy(value):
+                        value.moved(fn)
+                    elif value is not None:
                         grad, value.grad = value.grad, None
                         value.data = fn(value.detach())
                         value.grad = None if grad is None else fn(grad.detach())

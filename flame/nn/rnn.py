@@ -14,7 +14,9 @@ from flame.nn import functional as F
 from flame.nn import init
 from flame.nn.module import Module
 from flame.nn.parameter import blank
+from flame.nn.utils.rnn import PackedSequence, lengths_of, packed_again, padded_sorted
 from flame.ops.create import zeros
+from flame.ops.elementwise import where
 from flame.ops.join import cat, stack
 from flame.tensor import Tensor
 
@@ -104,12 +106,14 @@ class _Recurrent(Module):
         """The cell."""
         raise NotImplementedError
 
-    def forward(self, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """(T, B, I), (B, T, I) if batch_first, or (T, I) → (outputs alike with H · directions, final state).
 
         A state is (num_layers · directions, B, H); LSTM's is a pair of them, (h, c). With proj_size, outputs and h have
-        that width instead of H.
+        that width instead of H. A PackedSequence gives another one; states are in the order of its batch.
         """
+        if isinstance(input, PackedSequence):
+            return self._packed(input, hx)
         batched = input.ndim == 3
         if input.ndim not in (2, 3) or input.shape[-1] != self.input_size:
             raise ShapeError(
@@ -117,22 +121,43 @@ class _Recurrent(Module):
                 f"input_size={self.input_size}"
             )
         x = input.unsqueeze(1) if not batched else input.transpose(0, 1) if self.batch_first else input
-        start = self._start(x, hx, batched)
+        x, last = self._layers(x, self._start(x, hx, batched), None)
+        last = last if batched else tuple(s.squeeze(1) for s in last)
+        y = x.squeeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
+        return y, last if self.states > 1 else last[0]
+
+    def _packed(self, input: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        """Padded inside: behind a sequence's end its state stays as it is, in both directions."""
+        if input.data.ndim != 2 or input.data.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: the packed data has shape {tuple(input.data.shape)}; it must be 2-d and end "
+                f"in input_size={self.input_size}"
+            )
+        lengths = lengths_of(input)
+        x, inside = padded_sorted(input, lengths)
+        start = self._start(x, hx, True)
+        if hx is not None and input.sorted_indices is not None:
+            start = tuple(s.index_select(1, input.sorted_indices) for s in start)
+        y, last = self._layers(x, start, inside.unsqueeze(-1))
+        if input.unsorted_indices is not None:
+            last = tuple(s.index_select(1, input.unsorted_indices) for s in last)
+        return packed_again(y, input, lengths), last if self.states > 1 else last[0]
+
+    def _layers(self, x: Tensor, start: State, inside: Tensor | None) -> tuple[Tensor, State]:
+        """All layers over (T, B, I), and their final states; where it is not `inside`, (T, B, 1), states stay."""
         directions, finals = 2 if self.bidirectional else 1, []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(directions):
                 first = tuple(s[layer * directions + direction] for s in start)
-                out, final = self._run(x.flip(0) if direction else x, first, self._names(layer, direction))
+                there, mask = (x.flip(0), None if inside is None else inside.flip(0)) if direction else (x, inside)
+                out, final = self._run(there, first, self._names(layer, direction), mask)
                 outputs.append(out.flip(0) if direction else out)
                 finals.append(final)
             x = cat(outputs, -1) if directions == 2 else outputs[0]
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout)
-        last = tuple(stack([f[i] for f in finals]) for i in range(self.states))
-        last = last if batched else tuple(s.squeeze(1) for s in last)
-        y = x.squeeze(1) if not batched else x.transpose(0, 1) if self.batch_first else x
-        return y, last if self.states > 1 else last[0]
+        return x, tuple(stack([f[i] for f in finals]) for i in range(self.states))
 
     def _start(self, x: Tensor, hx: Any, batched: bool) -> State:
         """The state before the first step, (layers · directions, B, H) each, or the projection's width instead of H."""
@@ -146,15 +171,18 @@ class _Recurrent(Module):
             raise ShapeError(f"{type(self).__name__}: hx has shapes {[tuple(s.shape) for s in given]}, not {shapes}")
         return given
 
-    def _run(self, x_TBI: Tensor, state: State, names: dict[str, str]) -> tuple[Tensor, State]:
+    def _run(self, x_TBI: Tensor, state: State, names: dict[str, str], inside: Tensor | None) -> tuple[Tensor, State]:
         """One direction of one layer over all steps."""
         own = {kind: self._parameters[name] for name, kind in names.items()}
         gates, step, outputs = F.linear(x_TBI, own["weight_ih"], own.get("bias_ih")), self.step(), []
         state = _as_gates(state, gates, own["weight_ih"])
         for t in range(x_TBI.shape[0]):
+            before = state
             state = step(gates[t], F.linear(state[0], own["weight_hh"], own.get("bias_hh")), state)
             if self.proj_size:
                 state = F.linear(state[0], own["weight_hr"]), *state[1:]
+            if inside is not None:
+                state = tuple(where(inside[t], new, old) for new, old in zip(state, before, strict=True))
             outputs.append(state[0])
         return stack(outputs), state
 

@@ -9,14 +9,19 @@ from flame.optim import lr_scheduler, swa_utils
 from flame.optim.adam import Adam, AdamW
 from flame.optim.adaptive import Adadelta, Adagrad, RMSprop
 from flame.optim.base import Optimizer
+from flame.optim.classic import ASGD, Rprop
 from flame.optim.large import LAMB, Adafactor, Lion
+from flame.optim.lbfgs import LBFGS
 from flame.optim.moments import Adamax, NAdam, RAdam
+from flame.optim.muon import Muon
 from flame.optim.offloading import offload
 from flame.optim.quantised import AdamW8bit
 from flame.optim.sgd import SGD
 
 __all__ = [
+    "ASGD",
     "LAMB",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adafactor",
@@ -26,10 +31,12 @@ __all__ = [
     "AdamW8bit",
     "Adamax",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "Rprop",
     "lr_scheduler",
     "offload",
     "swa_utils",

@@ -17,6 +17,7 @@ from flame.ir.dtype import DType, float32, float64
 from flame.nn.module import as_constant
 from flame.ops.create import tensor, zeros_like
 from flame.ops.rounding import stochastic_round
+from flame.optim.hooks import Hooked
 from flame.recording import no_grad
 from flame.tensor import Tensor, assign, from_array, realize, scalar
 
@@ -38,7 +39,7 @@ class Half(TypedDict, total=False):
     master_weights: bool
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base class: parameter groups, state, and a step that is one plan.
 
     `params` is an iterable of tensors, or of dicts {"params": tensors, option: value, …} that override the defaults.
@@ -139,7 +140,7 @@ class Optimizer:
         seen = {name: value.to(wide) if value.is_floating_point() else value for name, value in old.items()}
         state = {**self.state[param], **seen}
         grad = param.grad.detach().to(wide)  # pyright: ignore[reportOptionalMemberAccess]
-        grad = -grad if group["maximize"] else grad
+        grad = -grad if group.get("maximize") else grad
         new = self.update(group, state, trained.detach().to(wide), grad, numbers.of(wide, param.device))
         targets = {"param": trained, **old}
         pairs = [(targets[name], _rounded(group, value, targets[name].dtype)) for name, value in new.items()]

@@ -105,7 +105,7 @@ def test_averaged_model_is_the_mean_of_all_weights():
 
 def test_ema_of_a_model_and_of_parameters():
     net = nn.Linear(3, 2)
-    model, ema = AveragedModel(net, get_ema_avg_fn(0.9)), EMA(net.parameters(), 0.9)
+    model, ema = AveragedModel(net, avg_fn=get_ema_avg_fn(0.9)), EMA(net.parameters(), 0.9)
     first = net.weight.numpy()
     model.update_parameters(net)
     with flame.no_grad():

@@ -36,6 +36,10 @@ CASES = [
     ("RAdam", {"lr": 0.01}),
     ("RAdam", {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "betas": (0.8, 0.95)}),
     ("RAdam", {"lr": 0.01, "weight_decay": 0.1}),
+    ("Rprop", {"lr": 0.01}),
+    ("Rprop", {"lr": 0.02, "etas": (0.6, 1.1), "step_sizes": (1e-3, 0.03), "maximize": True}),
+    ("ASGD", {"lr": 0.05}),
+    ("ASGD", {"lr": 0.05, "lambd": 0.02, "alpha": 0.6, "t0": 4, "weight_decay": 0.1}),
     ("Adafactor", {"lr": 0.05}),
     ("Adafactor", {"lr": 0.05, "weight_decay": 0.1, "d": 1.5, "beta2_decay": -0.5, "eps": (1e-8, 1e-2)}),
 ]
