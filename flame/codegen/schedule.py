@@ -12,7 +12,7 @@ from flame.ir.target import Target
 
 WARP = 32
 ROW_IN_LANE = 40  # elements per lane up to which one warp takes a whole row: no lane waits for another warp
-SECTOR = 8  # float32 values that one memory transaction brings at least
+COLUMNS = (32, 8)  # of a block that folds columns: a line of memory, or at least what one transaction brings
 REGISTERS = 96  # values of one row that a lane may hold
 FILE = 1 << 16  # registers of a multiprocessor
 OVERHEAD = 32  # registers for addresses, accumulators and what is computed at the moment
@@ -39,12 +39,18 @@ def layout(k: Kernel, target: Target) -> Layout:
     if row.role is Role.SPREAD:
         return Layout(lanes=target.max_lanes, vector=v)
     loads = [(p, at) for p, at, written in accesses(k) if not written]
-    if v == 1 and any(contiguous(at, k.outer.var, SECTOR) for _, at in loads):
-        lanes = 64 if row.extent >= 64 else 1 << (row.extent - 1).bit_length()
+    if v == 1 and (beside := next((c for c in COLUMNS if _beside(k, loads, c)), 0)):
+        threads = 512 if row.extent * beside <= 512 * MOST_ITEMS else 1024
+        lanes = min(threads // beside, 1 << (row.extent - 1).bit_length())
         items = -(-row.extent // lanes)
-        return Layout(lanes, SECTOR, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
+        return Layout(lanes, beside, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
     streams = sum(_streams(at, row) for _, at in loads)
     return _row(row.extent // v, v, len(loads), max(1, streams))
+
+
+def _beside(k: Kernel, loads: list[tuple[str, Any]], columns: int) -> bool:
+    """True if neighbouring items of the grid, so many of them, lie side by side."""
+    return k.outer.extent >= columns and any(walk(at, k.outer.var, columns)[0] == 1 for _, at in loads)
 
 
 def _tile(k: Kernel, target: Target) -> Layout:

@@ -8,6 +8,7 @@ from flame.ir.op import Kind
 from flame.ir.ops.movement import unflatten
 
 SERIAL_FROM = 1 << 14  # with this many results, each lane folds its own; with fewer, a block folds each
+COLUMNS = 256  # unless so few lie side by side that lanes of a block share the rows of a long fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def row_of(n: Node, lanes: int) -> Space:
     shape = n.src[0].shape
     inner = tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape)))
     grid, row = prod(n.shape), prod(shape[a] for a in axes)
-    together = inner or (lanes > 1 and grid < SERIAL_FROM)
+    narrow = len(axes) == 1 and prod(shape[axes[0] + 1 :]) <= COLUMNS < row
+    together = inner or (lanes > 1 and (grid < SERIAL_FROM or narrow))
     return Space(grid, row, inner) if together and row > 1 else Space(grid)
 
 

@@ -19,7 +19,7 @@ from flame.passes.simplify import Scalars, terms
 ELEMENTS = 4096  # of a tile
 SHARED = 40 << 10  # bytes of a block's tiles: several blocks share a multiprocessor
 STEP = 8  # sides of a tile are multiples of the widest access
-SIDE = 64  # of a tile along y where y is long
+SIDE, UNALIGNED = 64, 32  # of a tile along y where y is long: with wide accesses, and without
 SLACK = 24  # a part of 1 / SLACK more than there is costs nothing
 NARROW = 64  # an axis this short lies in the tile as a whole
 CLOSE = 16  # neighbours of m among which those of y are so close that one warp uses up every sector it reads
@@ -126,7 +126,7 @@ def _sides(axis: Axis, size: int, room: int) -> Tile:
         return Tile((1, _part(e, room // s), s), whole)
     if e <= NARROW:
         return Tile((1, e, _part(s, room // e)), whole)
-    y = _part(e, SIDE)
+    y = _part(e, UNALIGNED if e % 2 or s % 2 else SIDE)
     return Tile((1, y, _part(s, room // y)), whole)
 
 
