@@ -11,10 +11,10 @@ import numpy as np
 from flame.errors import CheckpointError
 from flame.io.atomic import flush_folder, sweep
 from flame.io.plain import Maker, convert, stored_in
-from flame.io.reading import parse, state_of
+from flame.io.reading import parse, reader, state_of
 from flame.io.stored import read
 from flame.io.torchsave import save
-from flame.io.weights import FilePath, check_fit, fill
+from flame.io.weights import FilePath, fill, planned
 from flame.nn.module import Module
 from flame.ops import random as streams
 from flame.ops.create import Where
@@ -97,9 +97,10 @@ def load_checkpoint(
         held = ", ".join(key for key in found if key not in OWN)
         raise CheckpointError(f"{name} holds no {missing[0]!r}; it holds {held}, and rng=False leaves random numbers")
     models = {key: part for key, part in wanted.items() if isinstance(part, Module)}
-    states = {key: state_of(found[key], f"{name}: {key!r}") for key in models}
-    for key, model in models.items():
-        check_fit(model, states[key], strict)
+    plans = {
+        key: planned(model, state_of(found[key], f"{name}: {key!r}"), strict, reader(name))
+        for key, model in models.items()
+    }
     device = map_location or next((p.device for m in models.values() for p in m.state_dict().values()), None)
 
     def made(value: Any) -> Any:
@@ -107,8 +108,8 @@ def load_checkpoint(
 
     for key in (key for key in wanted if key not in models):
         _restore(key, wanted[key], made(found[key]))
-    for key, model in models.items():
-        fill(model, states[key], strict)
+    for plan in plans.values():
+        fill(plan)
     if rng:
         _set_random(made(found["random"]))
     return Checkpoint(found["step"], made(found["extra"]), goal)

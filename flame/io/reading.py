@@ -1,6 +1,6 @@
 """Files of either kind, told apart by their first bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ from flame.errors import CheckpointError
 from flame.io import safetensors, torchload
 from flame.io.plain import Maker, convert, stored_in
 from flame.io.stored import Source, Stored, read
-from flame.io.weights import FilePath, fill, open_weights
+from flame.io.weights import FilePath, fill, open_weights, planned
 from flame.nn.module import Module
+from flame.nn.state import EXTRA
 from flame.ops.create import Where
+from flame.tensor import Tensor
 
 
 def parse(memory: np.ndarray, name: str) -> Any:
@@ -41,18 +43,33 @@ def load_model(model: Module, filename: FilePath, strict: bool = True) -> tuple[
     """Read a file's tensors straight into a module's parameters and buffers; returns (missing, unexpected) keys.
 
     The file is safetensors, an index of shards, a folder of either, or a `.pt` file of a state_dict. Values are cast to
-    the module's dtypes and put where its tensors are. All or nothing as `Module.load_state_dict`; beyond the module no
-    more than 64 MiB and one tensor are in memory.
+    the module's dtypes and put where its tensors are. All or nothing as `Module.load_state_dict`, whose hooks and
+    `_load_from_state_dict` act here too; beyond the module no more than 64 MiB, one tensor and what hooks look at are
+    in memory.
     """
     path = Path(filename)
     if path.is_dir() or path.suffix == ".json":
-        return fill(model, open_weights(path)[0], strict)
+        return fill(planned(model, open_weights(path)[0], strict))
     memory, name = read(path)
-    return fill(model, state_of(parse(memory, name), name), strict)
+    return fill(planned(model, state_of(parse(memory, name), name), strict, reader(name)))
 
 
-def state_of(found: Any, name: str) -> Mapping[str, Stored]:
-    """What was found, which must be the state of a module: tensors by name."""
-    if not isinstance(found, dict) or not all(type(k) is str and type(v) is Stored for k, v in found.items()):
+def state_of(found: Any, name: str) -> Mapping[str, Any]:
+    """What was found, which must be the state of a module: tensors by name, and extra state."""
+    if not isinstance(found, dict) or not all(_stands(key, value) for key, value in found.items()):
         raise CheckpointError(f"{name} holds no state_dict, which maps names to tensors; load() shows what it holds")
     return found
+
+
+def _stands(key: Any, value: Any) -> bool:
+    return type(key) is str and (type(value) is Stored or key.rpartition(".")[2] == EXTRA)
+
+
+def reader(name: str, device: Where = "cpu") -> Callable[[Any], Any]:
+    """Makes of what a file holds what a module's hooks may see: tensors, in containers for extra state."""
+    return lambda value: convert(value, Maker(stored_in(value, name), device), name) if _unread(value) else value
+
+
+def _unread(value: Any) -> bool:
+    """True unless a hook has put a tensor there."""
+    return not isinstance(value, Tensor)

@@ -161,9 +161,7 @@ class Writer:
 
     def tensor(self, value: Tensor, requires_grad: bool | None = None) -> None:
         """A view on the whole of a storage; equal values under two names share it."""
-        kind = CLASSES.get(value.dtype.name)
-        if kind is None:
-            raise CheckpointError(f"save: a {value.dtype} tensor has no place in a .pt file; cast it, or use save_file")
+        kind = CLASSES.get(value.dtype.name)  # none of float8: bytes, beside which the dtype stands
         if id(value.node) not in self._storages:
             self._storages[id(value.node)] = str(len(self.tensors)), value
             self.tensors.append(value)
@@ -172,8 +170,8 @@ class Writer:
         def storage(writer: Writer) -> None:
             writer.out += b"("
             writer.text("storage")
-            writer.name(f"torch.{kind}Storage")
-            for one in (key, "cpu", value.numel()):
+            writer.name(f"torch.{kind}Storage" if kind else "torch.storage.UntypedStorage")
+            for one in (key, "cpu", value.numel() * (1 if kind else value.dtype.size)):
                 writer.write(one)
             writer.out += b"tQ"
 
@@ -183,7 +181,10 @@ class Writer:
             step *= max(n, 1)
         grad = value.requires_grad and value.is_leaf if requires_grad is None else requires_grad
         place = (storage, 0, tuple(value.shape), tuple(reversed(strides)))
-        self.call("torch._utils._rebuild_tensor_v2", *place, grad, OrderedDict())
+        if kind:
+            self.call("torch._utils._rebuild_tensor_v2", *place, grad, OrderedDict())
+        else:
+            self.call("torch._utils._rebuild_tensor_v3", *place, grad, OrderedDict(), value.dtype)
 
 
 def _is(value: Any, kind: Any) -> bool:

@@ -3,19 +3,20 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from flame.errors import CheckpointError, StateError
+from flame.errors import CheckpointError
 from flame.io import safetensors
 from flame.io.atomic import replacing
 from flame.io.stored import Stored, load_array, read
 from flame.ir.dtype import DType
 from flame.nn.module import Module
+from flame.nn.state import Given, Loading, Pairs, as_constant
 from flame.ops.create import Where
 from flame.tensor import Tensor, assign, realize
 
@@ -230,35 +231,57 @@ def save_model(model: Module, filename: FilePath, metadata: Mapping[str, str] | 
     save_file(state, filename, dropped)
 
 
-def fill(model: Module, given: Mapping[str, Stored], strict: bool = True) -> tuple[list[str], list[str]]:
-    """Give a module the values of tensors in a file, one after the other; raises StateError where they do not fit."""
-    answer = check_fit(model, given, strict)
-    own = model.state_dict(keep_vars=True)
-    pairs: list[tuple[Tensor, Tensor]] = []
+class InFile(Given):
+    """A state that lies in a file: what hooks look at is read for them, all else when a module takes it."""
+
+    def __init__(self, values: Mapping[str, Any], read: Callable[[Any], Any]) -> None:
+        super().__init__(values)
+        self._read = read
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read(dict.__getitem__(self, key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A value, read."""
+        return self[key] if key in self else default  # noqa: SIM401  dict.get would not read
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take a value out, read."""
+        return self._read(super().pop(key, *default)) if key in self else super().pop(key, *default)
+
+    def items(self) -> Any:
+        """Names and values, each read when its turn comes."""
+        return ((key, self[key]) for key in list(self))
+
+    def values(self) -> Any:
+        """The values, each read when its turn comes."""
+        return (self[key] for key in list(self))
+
+
+def plain(value: Any) -> Any:
+    """A tensor of a file as one in memory, on the host; anything else is itself."""
+    return value.tensor(None, "cpu") if isinstance(value, Stored) else value
+
+
+def planned(model: Module, given: Mapping[str, Any], strict: bool, read: Callable[[Any], Any] = plain) -> Loading:
+    """What filling a module from a file will do; raises StateError where the file does not fit."""
+    return Loading(model, InFile(given, read), strict, once=True)
+
+
+def fill(loading: Loading) -> tuple[list[str], list[str]]:
+    """Give a module the values of tensors in a file, one after the other; the keys (missing, unexpected)."""
+    report = loading.take(_one_by_one)
+    return report.missing_keys, report.unexpected_keys
+
+
+def _one_by_one(pairs: Pairs) -> None:
+    waiting: list[tuple[Tensor, Tensor]] = []
     size = 0
-    for key in given:
-        if key in own:
-            pairs.append((own[key], given[key].tensor(own[key].dtype, own[key].device)))
-            size += pairs[-1][1].numel() * own[key].dtype.size
+    for own, value in pairs:
+        found = value.tensor(own.dtype, own.device) if isinstance(value, Stored) else as_constant(value)
+        waiting.append((own, found.to(own.device, own.dtype)))
+        size += found.numel() * own.dtype.size
         if size >= AT_ONCE:
-            assign(pairs)
-            pairs, size = [], 0
-    assign(pairs)
-    return answer
-
-
-def check_fit(model: Module, given: Mapping[str, Stored], strict: bool) -> tuple[list[str], list[str]]:
-    """The keys (missing, unexpected); raises StateError where those or the shapes do not fit the module."""
-    own = model.state_dict(keep_vars=True)
-    loaded = {id(own[key]) for key in given if key in own}
-    missing = [key for key in own if key not in given and id(own[key]) not in loaded]
-    unexpected = [key for key in given if key not in own]
-    problems = [f"missing: {key}" for key in missing if strict] + [f"unexpected: {key}" for key in unexpected if strict]
-    problems += [
-        f"misshapen: {key} has shape {given[key].shape}, the module's has {tuple(own[key].shape)}"
-        for key in own
-        if key in given and given[key].shape != tuple(own[key].shape)
-    ]
-    if problems:
-        raise StateError(f"{type(model).__name__}: the file does not fit:\n    " + "\n    ".join(problems))
-    return missing, unexpected
+            assign(waiting)
+            waiting, size = [], 0
+    assign(waiting)

@@ -1,28 +1,18 @@
 """Module: a tree of parameters, buffers and modules, with PyTorch's names, state_dict keys and repr."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self
 
-from flame.errors import DTypeError, FlameError, StateError
+from flame.errors import DTypeError, FlameError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
-from flame.nn.hooks import Hooked
 from flame.nn.parameter import Buffer, Parameter, is_lazy
-from flame.ops.create import tensor, zeros_like
-from flame.tensor import Tensor, assign
-
-EXTRA = "_extra_state"  # the key of what is no tensor
-
-
-class LoadReport(NamedTuple):
-    """What `load_state_dict` found on one side only."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
+from flame.nn.state import Stateful
+from flame.ops.create import zeros_like
+from flame.tensor import Tensor
 
 
-class Module(Hooked):
+class Module(Stateful):
     """Base class of all layers and models, as torch.nn.Module.
 
     Assign parameters, buffers and modules to attributes in `__init__` (after `super().__init__()`) and compute in
@@ -324,88 +314,6 @@ class Module(Hooked):
             if param.grad is not None:
                 param.grad = None if set_to_none else zeros_like(param)
 
-    # --- state ---------------------------------------------------------------------------------------------------
-
-    def get_extra_state(self) -> Any:
-        """What else belongs in this module's state, under the key `_extra_state`; define it with `set_extra_state`."""
-        raise StateError(f"{type(self).__name__} has no get_extra_state(); define it and set_extra_state()")
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take what `get_extra_state` gave."""
-        raise StateError(f"{type(self).__name__} has no set_extra_state(), but the state holds some: {state!r}")
-
-    def state_dict(
-        self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> "OrderedDict[str, Any]":
-        """Parameters and persistent buffers by dotted name, in PyTorch's order and with its keys.
-
-        The tensors are values: a later training step does not change them. `keep_vars` gives the parameters themselves.
-        """
-        state: OrderedDict[str, Any] = OrderedDict() if destination is None else destination
-        for hook in self._hooked("save_before"):
-            hook(self, prefix, keep_vars)
-        state.update((prefix + k, v if keep_vars else v.detach()) for k, v in self._own_state())
-        if type(self).get_extra_state is not Module.get_extra_state:
-            state[prefix + EXTRA] = self.get_extra_state()
-        for name, module in self.named_children():
-            module.state_dict(destination=state, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
-        for hook in self._hooked("save_after"):
-            hook(self, state, prefix, {})
-        return state
-
-    def _own_state(self) -> Iterator[tuple[str, Tensor]]:
-        """(name, parameter or persistent buffer) of this module itself."""
-        for name, value in (*self._parameters.items(), *self._buffers.items()):
-            if value is not None and name not in self._transient:
-                yield name, value
-
-    def _all_paths(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """(prefix of its keys, module), a shared module under each of its names: a state_dict holds them all."""
-        yield prefix, self
-        for name, module in self.named_children():
-            yield from module._all_paths(f"{prefix}{name}.")
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> LoadReport:
-        """Take the values of a `state_dict`: tensors of FLAME or PyTorch, or arrays; cast to this module's dtypes.
-
-        All or nothing: StateError lists every missing, unexpected and misshapen key, and nothing was changed. Without
-        `strict`, missing and unexpected keys are only reported. With `assign`, parameters take on the dtypes and
-        devices of the values; they stay the same objects, so that optimizers go on training them.
-        """
-        given, problems = dict(state_dict), list[str]()
-        report, modules = LoadReport([], []), list(self._all_paths())
-        for prefix, module in modules:
-            for hook in module._hooked("load_before"):
-                hook(module, given, prefix, {}, strict, *report, problems)
-        own = {prefix + name: value for prefix, module in modules for name, value in module._own_state()}
-        extra = {p + EXTRA: m for p, m in modules if type(m).get_extra_state is not Module.get_extra_state}
-        report.missing_keys.extend(k for k in (*own, *extra) if k not in given)
-        report.unexpected_keys.extend(k for k in given if k not in own and k not in extra)
-        problems += misshapen(own, given)
-        hooks = [(module, hook) for _, module in modules for hook in module._hooked("load_after")]
-        if problems or not hooks:
-            self._check_load(report, problems, strict)
-        before = [(value, value.detach()) for value in own.values()] if hooks else []
-        take_values([(own[key], as_constant(given[key])) for key in own if key in given], assign)
-        try:
-            for module, hook in hooks:
-                hook(module, report)
-            self._check_load(report, problems, strict)
-        except StateError:
-            take_values(before, True)
-            raise
-        for key in extra.keys() & given.keys():
-            extra[key].set_extra_state(given[key])
-        return report
-
-    def _check_load(self, report: LoadReport, problems: list[str], strict: bool) -> None:
-        """Raise StateError with all that does not fit."""
-        lines = [f"missing: {key}" for key in report.missing_keys if strict]
-        lines += [f"unexpected: {key}" for key in report.unexpected_keys if strict]
-        if lines := lines + problems:
-            text = "\n    ".join(lines)
-            raise StateError(f"{type(self).__name__}.load_state_dict: the state does not fit:\n    {text}")
-
     # --- text ----------------------------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
@@ -415,31 +323,6 @@ class Module(Hooked):
     def __repr__(self) -> str:
         lines = [f"({name}): {indented(repr(module))}" for name, module in self._modules.items()]
         return layout(type(self).__name__, self.extra_repr(), lines)
-
-
-def misshapen(own: Mapping[str, Tensor], given: Mapping[str, Any]) -> list[str]:
-    """A line for each value that has another shape than its place."""
-    return [
-        f"misshapen: {key} has shape {tuple(given[key].shape)}, the module's has {tuple(own[key].shape)}"
-        for key in own
-        if key in given and tuple(given[key].shape) != tuple(own[key].shape)
-    ]
-
-
-def take_values(pairs: list[tuple[Any, Tensor]], replace: bool) -> None:
-    """Give tensors values: cast, in one plan; or as they are, dtype and device included."""
-    if not replace:
-        assign([(own, value.to(own.dtype)) for own, value in pairs])
-        return
-    for own, value in pairs:
-        own.data = value
-
-
-def as_constant(value: Any) -> Tensor:
-    """A constant with the value of a Tensor, of an array or of a PyTorch tensor."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    return tensor(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
 
 
 def indented(text: str) -> str:

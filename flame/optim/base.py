@@ -14,7 +14,7 @@ import numpy as np
 
 from flame.errors import FlameError, ShapeError, StateError
 from flame.ir.dtype import DType, float32, float64
-from flame.nn.module import as_constant
+from flame.nn.state import as_constant
 from flame.ops.create import tensor, zeros_like
 from flame.ops.rounding import stochastic_round
 from flame.optim.hooks import Hooked

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flame.errors import FlameError, StateError
-from flame.nn.module import as_constant
+from flame.nn.state import as_constant
 from flame.ops.create import zeros
 from flame.ops.join import cat
 from flame.optim.base import Numbers, Optimizer, check

@@ -8,8 +8,9 @@ from typing import Any
 
 from flame.errors import FlameError
 from flame.nn.containers import ModuleDict, ModuleList
-from flame.nn.module import Module, take_values
+from flame.nn.module import Module
 from flame.nn.parameter import Parameter
+from flame.nn.state import take_values
 from flame.recording import no_grad
 from flame.tensor import Tensor
 
