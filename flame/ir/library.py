@@ -18,13 +18,12 @@ def widened(a: Any) -> Any:
     return a.astype(np.float32) if a.dtype.itemsize == 2 and a.dtype.kind not in "iu" else a
 
 
-def order(a: Any, axis: int, descending: bool) -> Any:
+def order(a: Any, axis: int, descending: bool, ranks: tuple[int, int] | None = None) -> Any:
     """Positions in NumPy's stable order, in which nan is last; descending, that of the reversed axis from its end."""
     wide = widened(a)
-    if not descending:
-        return np.argsort(wide, axis, kind="stable").astype(np.int64, copy=False)
-    backwards = np.argsort(np.flip(wide, axis), axis, kind="stable")
-    return (wide.shape[axis] - 1 - np.flip(backwards, axis)).astype(np.int64, copy=False)
+    found = np.argsort(np.flip(wide, axis) if descending else wide, axis, kind="stable").astype(np.int64, copy=False)
+    found = wide.shape[axis] - 1 - np.flip(found, axis) if descending else found
+    return found if ranks is None else np.take(found, range(*ranks), axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +76,23 @@ class MatmulSpec:
 
 @dataclass(frozen=True, slots=True)
 class SortSpec:
-    """The stable order of each of `rows` rows of `n` elements, as positions; nan is the largest."""
+    """Of the stable order of each of `rows` rows of `n` elements, the positions at some ranks; nan is the largest."""
 
     dtype: str
     rows: int
     n: int
     descending: bool
+    ranks: tuple[int, int]  # from the first up to the second
+    below: int = 0  # integers known to be 0 or more, and below this; 0 where nothing is known
+
+    @property
+    def selected(self) -> int:
+        """How many positions of each row are wanted."""
+        return self.ranks[1] - self.ranks[0]
 
     def numpy(self, a: Any) -> Any:
         """The meaning: the order of each row of contiguous memory."""
-        return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending)
+        return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending, self.ranks)
 
 
 @dataclass(frozen=True, slots=True)

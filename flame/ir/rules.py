@@ -109,6 +109,13 @@ def scanned(*shapes: Shape, axis: int, **_: Any) -> Shape:
     return same(*shapes)
 
 
+def ranked(shape: Shape, *, axis: int, ranks: tuple[int, int], **_: Any) -> Shape:
+    reduced(shape, axes=(axis,))
+    if not 0 <= ranks[0] <= ranks[1] <= shape[axis]:
+        raise ShapeError(f"ranks {ranks} of axis {axis} of {shape}; choose 0 <= first <= last <= {shape[axis]}")
+    return (*shape[:axis], ranks[1] - ranks[0], *shape[axis + 1 :])
+
+
 def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     reduced(index, axes=(axis,))
     if len(shape) == len(index) and shape[axis] == 0 and prod(index):

@@ -89,7 +89,7 @@ def _span(n: Node, parts: list[Span | None]) -> Span | None:
             return Span(0, n["n"] - 1, True)
         case "argsort":
             axis: int = n["axis"]
-            return Span(0, n.shape[axis] - 1, True)
+            return Span(0, n.src[0].shape[axis] - 1, n.shape[axis] == n.src[0].shape[axis])
         case "philox":
             return Span(0, (1 << 32) - 1)
         case "cast" if n.src[0].dtype is dt.boolean:

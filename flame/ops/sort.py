@@ -4,20 +4,21 @@ from operator import index
 from typing import Any
 
 from flame.errors import DTypeError, IndexingError, ShapeError
-from flame.ir.node import apply, reshape
+from flame.ir.node import reshape
+from flame.ir.ops.sort import ordered
 from flame.ops.method import axis, tensor_method
 from flame.ops.reduce import Selected
-from flame.ops.shape import cut
 from flame.tensor import Tensor, new
 
 __all__ = ["argsort", "kthvalue", "msort", "sort", "topk"]
 
 
-def order(name: str, input: Tensor, dim: int, descending: bool) -> Tensor:
-    """The positions of the elements in their order along a dimension, as int64."""
+def order(name: str, input: Tensor, dim: int, descending: bool, ranks: tuple[int, int] | None = None) -> Tensor:
+    """The positions of the elements in their order along a dimension, or of those at some ranks, as int64."""
     at = axis(name, dim, input.ndim)
-    node = input.node if input.ndim else reshape(input.node, (1,))
-    return new(reshape(apply("argsort", node, axis=at, descending=bool(descending)), input.shape), input.device)
+    if not input.ndim:
+        return new(reshape(ordered(reshape(input.node, (1,)), 0, bool(descending)), ()), input.device)
+    return new(ordered(input.node, at, bool(descending), ranks), input.device)
 
 
 def at_places(input: Tensor, dim: int, places: Tensor) -> Selected:
@@ -64,10 +65,10 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     k = counted("topk", k)
     if not 0 <= k <= n:
         raise ShapeError(f"topk: k={k} of a dimension of size {n}; choose 0 <= k <= {n} (dim {dim} of {input.shape})")
-    places = order("topk", input, dim, largest)
+    places = order("topk", input, dim, largest, (0, k))
     if not input.ndim:
         return at_places(input, dim, places) if k else Selected(*(t.reshape(1)[:0] for t in (input, places)))
-    return at_places(input, at, cut(places, at, 0, k))
+    return at_places(input, at, places)
 
 
 @tensor_method
@@ -77,8 +78,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sel
     k = counted("kthvalue", k)
     if not 1 <= k <= n:
         raise IndexingError(f"kthvalue: k={k} of a dimension of size {n}; choose 1 <= k <= {n} (shape {input.shape})")
-    places = order("kthvalue", input, dim, False)
-    return at_kept(input, at, cut(places, at, k - 1, k) if input.ndim else places, keepdim)
+    return at_kept(input, at, order("kthvalue", input, dim, False, (k - 1, k)), keepdim)
 
 
 def at_kept(input: Tensor, at: int, places: Tensor, keepdim: bool) -> Selected:

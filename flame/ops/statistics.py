@@ -36,7 +36,7 @@ def _median(name: str, input: Tensor, dim: int, keepdim: bool) -> Selected:
     if not input.ndim:
         return Selected(input.clone(), places)
     if not input.dtype.is_float:
-        return at_kept(input, at, cut(places, at, (n - 1) // 2, (n - 1) // 2 + 1), keepdim)
+        return at_kept(input, at, order(name, input, dim, False, ((n - 1) // 2, (n - 1) // 2 + 1)), keepdim)
     nans = input.detach().isnan()
     count = fold("sum", name, nans.long(), at, True)
     if name == "nanmedian":

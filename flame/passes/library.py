@@ -43,10 +43,11 @@ def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
     order = (*(i for i in range(rank) if i != axis), axis)
     turned = apply("permute", a, order=order)
     memory, _ = operand(turned, simple, lambda view, shape: view == View.of(shape))
-    n = node.shape[axis]
-    spec = SortSpec(a.dtype.name, prod(node.shape) // n, n, node["descending"])
-    found = apply("call", memory, routine="argsort", spec=spec, of=(spec.rows, n), as_=node.dtype)
-    return apply("permute", reshape(found, turned.shape), order=tuple(order.index(i) for i in range(rank)))
+    n = a.shape[axis]
+    spec = SortSpec(a.dtype.name, prod(a.shape) // n, n, node["descending"], node["ranks"], node["below"])
+    found = apply("call", memory, routine="argsort", spec=spec, of=(spec.rows, spec.selected), as_=node.dtype)
+    found = reshape(found, (*turned.shape[:-1], spec.selected))
+    return apply("permute", found, order=tuple(order.index(i) for i in range(rank)))
 
 
 ROUTINES: dict[str, Routine] = {

@@ -13,6 +13,7 @@ from flame.ir.plan import Call, Code, Launch
 from flame.ir.target import CUDA
 from flame.runtime import (
     cuda,
+    cuda_routine,
     lib_cublaslt,
     lib_cudnn,
     lib_cudnn_attention,
@@ -131,7 +132,8 @@ class CUDADevice(Device):
             perform = lib_host.from_afar(step.spec, self.download_from, self._upload_to)
             return lambda at: perform(at[step.out], *(at[s] for s in step.inputs))
         if step.routine == "argsort":
-            return self._argsort(step)
+            found = lib_sort.plan(step.spec)
+            return cuda_routine.bind(found, step.inputs, step.out, self.target.cc, self.pool, self.stream)
         if step.routine in CUDNN:
             perform, operands = CUDNN[step.routine](step.spec, self.place), (*step.inputs, step.out, *step.more)
             return lambda at: perform(*(at[s] for s in operands))
@@ -139,33 +141,6 @@ class CUDADevice(Device):
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
         run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
         return lambda at: run(at[a], at[b], at[out], stream)
-
-    def _argsort(self, step: Call) -> Action:
-        """The launches of a sort, packed over a table of their own; its workspaces live while they are queued."""
-        plan = lib_sort.plan(step.spec)
-        names = list(dict.fromkeys(o for p in plan.passes for o in p.operands))
-        table, place = self.addresses(len(names)), {name: i for i, name in enumerate(names)}
-        for name in names:
-            if isinstance(name, int):
-                table[place[name]] = name
-        kernels = self.kernels([p.code for p in plan.passes])
-        actions = [
-            self.launch(kernel, p.code, tuple(place[o] for o in p.operands), table)
-            for kernel, p in zip(kernels, plan.passes, strict=True)
-        ]
-        (keys,), out, size = step.inputs, step.out, sum(plan.workspaces.values())
-
-        def run(at: Addresses) -> None:
-            memory = self.pool.buffer(size, "argsort")
-            table[place["keys"]], table[place["out"]] = at[keys], at[out]
-            begin = memory.address
-            for name, nbytes in plan.workspaces.items():
-                table[place[name]] = begin
-                begin += nbytes
-            for act in actions:
-                act(table)
-
-        return run
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         self._upload_to(buffer.address, array)

@@ -21,6 +21,7 @@ from flame.ir.library import MatmulSpec, SortSpec, View, order, widened
 Routine = Callable[..., None]
 SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
 SORTED_FROM = 1 << 14  # elements
+FEW = 4  # the part of a row up to which its ranks are selected before they are sorted
 
 
 def bind(spec: MatmulSpec, threads: int = 1) -> list[Routine]:
@@ -90,16 +91,21 @@ class one_thread:  # noqa: N801  reads as a statement: with one_thread():
             found[1](self.before)
 
 
-def places(rows: np.ndarray, descending: bool) -> np.ndarray:
-    """The stable order of each row; narrow keys are sorted with their positions behind them, which NumPy vectorises."""
+def places(rows: np.ndarray, descending: bool, ranks: tuple[int, int]) -> np.ndarray:
+    """Some ranks of the stable order of each row.
+
+    Narrow keys are sorted with their positions behind them, which NumPy vectorises; few ranks are selected first.
+    """
     keys = None if rows.shape[1] >= 1 << 32 else _keys(rows)
     if keys is None:
-        return order(rows, 1, descending)
+        return order(rows, 1, descending, ranks)
     pairs = (~keys if descending else keys).astype(np.uint64) << np.uint64(32)
     pairs |= np.arange(rows.shape[1], dtype=np.uint64)
+    if 0 < ranks[1] <= rows.shape[1] // FEW:
+        pairs = np.partition(pairs, ranks[1] - 1, axis=1)[:, : ranks[1]]
     pairs.sort(axis=1)
     pairs &= np.uint64((1 << 32) - 1)
-    return pairs.view(np.int64)
+    return pairs.view(np.int64)[:, slice(*ranks)]
 
 
 def _keys(rows: np.ndarray) -> np.ndarray | None:
@@ -122,12 +128,13 @@ def bind_sort(spec: SortSpec, threads: int = 1) -> list[Routine]:
 
 def _sorted(spec: SortSpec, begin: int, end: int) -> Routine:
     """The order of a range of the rows."""
-    dtype, positions, shape = by_name(spec.dtype).numpy, np.dtype(np.int64), (end - begin, spec.n)
-    whole, start = View.of(shape), begin * spec.n
+    dtype, positions = by_name(spec.dtype).numpy, np.dtype(np.int64)
+    given, made = (end - begin, spec.n), (end - begin, spec.selected)
+    read, written = begin * spec.n * dtype.itemsize, begin * spec.selected * positions.itemsize
 
     def run(out: int, x: int) -> None:
-        rows = array(x + start * dtype.itemsize, dtype, shape, whole)
-        array(out + start * positions.itemsize, positions, shape, whole)[...] = places(rows, spec.descending)
+        rows = array(x + read, dtype, given, View.of(given))
+        array(out + written, positions, made, View.of(made))[...] = places(rows, spec.descending, spec.ranks)
 
     return run
 

@@ -1,133 +1,119 @@
-"""Stable orders on CUDA by merging, in kernels of the printed kind: they run under numpy in the tests.
+"""Stable orders on CUDA, as launches of the kernels in sort.cu.
 
-The first launch orders blocks of `BLOCK` elements by counting what comes before each; every further launch merges
-neighbouring runs: an element finds by bisection how many of the other run come before it, and so its place. Equal
-elements keep their order because those of the left run count as before those of the right.
+Short rows are ordered in registers by the lanes of a warp or block: one read, one write. Of longer rows a few ranks are
+selected in rounds: each part of a row sends its first ones on. Whole long rows are ordered by a radix sort that reads
+and writes them once for each eight bits of their keys.
 """
-
-from dataclasses import dataclass
-from string import Template
 
 from flame.ir.dtype import by_name
 from flame.ir.library import SortSpec
-from flame.ir.plan import Code
+from flame.runtime.cuda_routine import Pass, Routine
 
-BLOCK = 32  # elements that one launch orders by counting
-THREADS = 256
-ALIGN = 256  # bytes between workspaces
-
-COUNT = Template("""\
-from flame.runtime.prelude_cuda import $names
-
-
-def $name(n, keys, keys_out, places_out, row):
-    r = block() * $threads + thread()
-    ok = r < n
-    p = umod64(r, row)
-    first = p - umod64(p, $block)
-    start = r - p + first
-    mine = load1_${dtype}_if(keys, r, ok)
-    before = 0
-    for j in range($block):
-        inside = ok & (first + j < row)
-        other = load1_${dtype}_if(keys, start + j, inside)
-        level = logical_not($mine_first) & (first + j < p)
-        before = before + select(inside & ($other_first | level), 1, 0)
-    store1_${dtype}_if(keys_out, start + before, mine, ok)
-    store1_int64_if(places_out, start + before, p, ok)
-""")
-
-MERGE = Template("""\
-from flame.runtime.prelude_cuda import $names
+FILE = "sort.cu"
+DIGITS, BITS = 256, 8  # of a pass
+THREADS = 512  # of a pass, and the most that a row in registers has
+BLOCK = 128  # threads that share a block, if their rows are short
+HELD = {"item32": 16, "item64": 16, "paired": 8}  # items that a lane holds
+WIDE = 1024  # elements of a row that one warp orders, if two of their items fit where one pair does
+BYTES = {"item32": 4, "item64": 8, "paired": 16}
+SHARE = 8  # a round of a selection leaves this part of the elements, or fewer
+COUNTED = 2048  # elements that a block counts at once
+BLOCKS = 1024  # that count
 
 
-def $name(n, keys, places, keys_out, places_out, row, run, steps):
-    r = block() * $threads + thread()
-    ok = r < n
-    p = umod64(r, row)
-    start = p - umod64(p, run * 2)
-    middle = minimum(start + run, row)
-    left = p < middle
-    mine = load1_${dtype}_if(keys, r, ok)
-    place = load1_int64_if(places, r, ok)
-    low = select(left, middle, start)
-    high = select(left, minimum(middle + run, row), middle)
-    for step in range(steps):
-        half = udiv64(low + high, 2)
-        busy = ok & (low < high)
-        other = load1_${dtype}_if(keys, r - p + half, busy)
-        first = $other_first | (logical_not(left) & logical_not($mine_first))
-        low = select(busy & first, half + 1, low)
-        high = select(busy & logical_not(first), half, high)
-    at = r + low - middle
-    store1_${dtype}_if(keys_out, at, mine, ok)
-    store1_int64_if(places_out, at, place, ok)
-""")
+def plan(spec: SortSpec) -> Routine:
+    """Every launch that orders `spec.rows` rows."""
+    key, bits = _key(spec)
+    item = "item32" if bits <= 16 and spec.n <= 1 << 16 else "item64" if bits <= 32 else "paired"
+    most = HELD[item] * THREADS
+    source = f"elements<{key}, {item}, {bits}, {_flag(spec.descending)}>"
+    if spec.n <= most:
+        return Routine(FILE, (_rows(source, item, "i64", spec, spec.rows, spec.n, spec.n),), {})
+    if spec.ranks[1] * SHARE <= most and spec.n < 1 << 32:
+        return _selection(spec, source, item, most)
+    return _radix(spec, key, bits)
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One launch; `operands` names its parameters: memory, or numbers."""
-
-    code: Code
-    operands: tuple[str | int, ...]
+def _flag(truth: bool) -> str:
+    return "true" if truth else "false"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The launches of a sort from `keys` to `out`, and the bytes of each workspace."""
-
-    passes: tuple[Pass, ...]
-    workspaces: dict[str, int]
-
-
-def plan(spec: SortSpec) -> Plan:
-    """Every launch that orders `spec.rows` rows; the last writes its places to `out`."""
-    runs = [BLOCK]
-    while runs[-1] < spec.n:
-        runs.append(runs[-1] * 2)
-    merges = runs[:-1]
-    names = [
-        (("even", "odd")[(len(merges) - i) % 2], ("out", "spare")[(len(merges) - i) % 2]) for i in range(len(runs))
-    ]
-    passes = [Pass(_code(spec, "count"), ("keys", *names[0], spec.n))]
-    for i, run in enumerate(merges):
-        operands = (*names[i], *names[i + 1], spec.n, run, run.bit_length())
-        passes.append(Pass(_code(spec, "merge"), operands))
-    total = spec.rows * spec.n
-    sizes = {"even": by_name(spec.dtype).size, "odd": by_name(spec.dtype).size, "spare": 8}
-    used = {o for p in passes for o in p.operands}
-    return Plan(tuple(passes), {name: _aligned(total * size) for name, size in sizes.items() if name in used})
+def _key(spec: SortSpec) -> tuple[str, int]:
+    """What sort.cu calls the elements, and the bits of their keys."""
+    if spec.below and spec.dtype in ("int32", "int64") and spec.below <= 1 << 32:
+        return ("place32" if spec.dtype == "int32" else "place64"), max(1, (spec.below - 1).bit_length())
+    if spec.dtype == "bool":
+        return "boolean", 1
+    return spec.dtype, 8 * by_name(spec.dtype).size
 
 
-def _aligned(nbytes: int) -> int:
-    return -(-nbytes // ALIGN) * ALIGN
+# --- rows in registers ------------------------------------------------------------------------------------------------
+def _rows(
+    source: str,
+    item: str,
+    out: str,
+    spec: SortSpec,
+    rows: int,
+    n: int,
+    size: int,
+    names: tuple[str, str] = ("in0", "out"),
+) -> Pass:
+    """Ranks of each part of `size` elements of rows of `n`."""
+    lanes, items = _shape(item, size)
+    threads, parts = max(BLOCK, lanes), -(-n // size)
+    ranks = spec.ranks if out == "i64" else (0, spec.ranks[1])
+    kernel = f"sort_rows<{source}, {item}, {out}, {lanes}, {items}, {threads}>"
+    return Pass(kernel, -(-rows * parts // (threads // lanes)), threads, (*names, rows, n, size, parts, *ranks))
 
 
-def _code(spec: SortSpec, kind: str) -> Code:
-    """The kernel of a dtype and direction."""
-    dtype, total = spec.dtype, spec.rows * spec.n
-    name = f"sort_{kind}_{dtype}_{'down' if spec.descending else 'up'}"
-    order = [_precedes(dtype, "other", "mine"), _precedes(dtype, "mine", "other")]
-    names = ["block", f"load1_{dtype}_if", "logical_not", "select", f"store1_{dtype}_if", "store1_int64_if", "thread"]
-    names += ["umod64"] if kind == "count" else ["load1_int64_if", "minimum", "udiv64", "umod64"]
-    source = (COUNT if kind == "count" else MERGE).substitute(
-        names=", ".join(dict.fromkeys(sorted(names))),
-        name=name,
-        dtype=dtype,
-        threads=THREADS,
-        block=BLOCK,
-        other_first=order[spec.descending],
-        mine_first=order[not spec.descending],
-    )
-    signature = ("address",) * (3 if kind == "count" else 4) + ("int64",) * (1 if kind == "count" else 3)
-    return Code(name, source, signature, total, -(-total // THREADS), THREADS, total)
+def _shape(item: str, size: int) -> tuple[int, int]:
+    """The lanes of a row, and the items that each holds: many, since within a lane they meet at no cost."""
+    cells = 1 << (size - 1).bit_length()
+    most = 2 * HELD[item] if cells == WIDE and item != "paired" else HELD[item]
+    items = min(most, max(1, cells // 4))
+    return cells // items, items
 
 
-def _precedes(dtype: str, a: str, b: str) -> str:
-    """a < b, where nan is the largest."""
-    if dtype == "bool":
-        return f"(logical_not({a}) & {b})"
-    if by_name(dtype).is_float:
-        return f"(({a} < {b}) | (({b} != {b}) & ({a} == {a})))"
-    return f"({a} < {b})"
+def _selection(spec: SortSpec, source: str, item: str, most: int) -> Routine:
+    """In each round every part of a row sends its first ranks on; the last round orders what is left."""
+    passes: list[Pass] = []
+    take, n, given = spec.ranks[1], spec.n, "in0"
+    size = min(most, max(32 * HELD[item], SHARE * (1 << (take - 1).bit_length())))
+    sizes: dict[str, int] = {}
+    while n > most:
+        made, parts = f"round{len(passes)}", -(-n // size)
+        passes.append(_rows(source, item, item, spec, spec.rows, n, size, (given, made)))
+        sizes[made] = spec.rows * parts * take * BYTES[item]
+        source, given, n = f"candidates<{item}>", made, parts * take
+    passes.append(_rows(source, item, "i64", spec, spec.rows, n, n, (given, "out")))
+    return Routine(FILE, tuple(passes), sizes)
+
+
+# --- long rows --------------------------------------------------------------------------------------------------------
+def _radix(spec: SortSpec, key: str, bits: int) -> Routine:
+    """All digits are counted at once; then each pass moves every key and its position to where its digit belongs."""
+    width = 4 if key == "place64" else by_name("int32" if key == "place32" else spec.dtype).size
+    long = spec.n >= 1 << 30
+    count, size = ("u64", 8) if long else ("u32", 4)
+    items = 8 if max(width, size) == 8 else 16
+    passes, tiles = -(-bits // BITS), -(-spec.n // (THREADS * items))
+    shape = f"{key}, {count}, {bits}, {_flag(spec.descending)}"
+    sizes = {"counts": spec.rows * passes * DIGITS * size}
+    for i in range(passes):
+        sizes |= {f"state{i}": spec.rows * tiles * DIGITS * size, f"ticket{i}": 4}
+    cleared = len(sizes)
+    for i in range(min(2, passes - 1)):
+        sizes |= {f"keys{i}": spec.rows * spec.n * width, f"places{i}": spec.rows * spec.n * size}
+    pieces = max(1, min(-(-BLOCKS // spec.rows), -(-spec.n // COUNTED)))
+    piece = -(-spec.n // pieces // COUNTED) * COUNTED
+    pieces = -(-spec.n // piece)
+    counting = Pass(f"count_digits<{shape}>", spec.rows * pieces, THREADS, ("in0", "counts", spec.n, pieces, piece))
+    launches = [counting]
+    for i in range(passes):
+        first, last = i == 0, i == passes - 1
+        read = ("in0", "in0") if first else (f"keys{(i - 1) % 2}", f"places{(i - 1) % 2}")
+        made = ("out", "out") if last else (f"keys{i % 2}", f"places{i % 2}")
+        kernel = f"radix_pass<{shape}, {THREADS}, {items}, {_flag(first)}, {_flag(last)}>"
+        operands = (*read, *made, "counts", f"state{i}", f"ticket{i}", spec.n, tiles, i, *spec.ranks)
+        launches.append(Pass(kernel, spec.rows * tiles, THREADS, operands))
+    return Routine(FILE, tuple(launches), sizes, cleared)

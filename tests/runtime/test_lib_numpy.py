@@ -86,7 +86,9 @@ def test_orders_are_stable_and_nan_is_the_largest(dtype, descending):
         else:
             info = np.iinfo(dtype.numpy)
             given = rng.choice(np.array([info.min, info.max, 0, 1, 5], dtype.numpy), (rows, n))
-        spec, out = SortSpec(dtype.name, rows, n, descending), np.full((rows, n), -1)
-        for run in lib_numpy.bind_sort(spec, 2):
-            run(out.ctypes.data, given.ctypes.data)
-        np.testing.assert_array_equal(out, spec.numpy(given))
+        for ranks in ((0, n), (n // 8, n // 5 + 1), (n - 1, n)):
+            spec = SortSpec(dtype.name, rows, n, descending, ranks)
+            out = np.full((rows, spec.selected), -1)
+            for run in lib_numpy.bind_sort(spec, 2):
+                run(out.ctypes.data, given.ctypes.data)
+            np.testing.assert_array_equal(out, spec.numpy(given))

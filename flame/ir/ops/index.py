@@ -16,6 +16,7 @@ from flame.ir.node import Index, Node, Shape, apply, binary, cast, const, expand
 from flame.ir.op import OPS, Grads, Kind, Op, define
 from flame.ir.ops.elementwise import only
 from flame.ir.ops.reduce import highest, lowest
+from flame.ir.ops.sort import ordered
 
 
 def inside(position: Node, size: int) -> Node:
@@ -107,11 +108,11 @@ def scatter_by_segments(node: Node) -> Node:
     lead, rest = value.shape[:axis], value.shape[axis + 1 :]
     shared = shared_index(index, axis)
     line, at = (row_index(index, axis), 0) if shared else (index, axis)
-    line = inside(line, size)
-    order = apply("argsort", line, axis=at, descending=False)
+    line = cast(inside(line, size), dt.int32 if size < 1 << 31 else dt.int64)
+    order = ordered(line, at, below=size)
     edges = reshape(apply("iota", n=size + 1), (size + 1, *(1,) * (len(line.shape) - at - 1)))
     edges = expand(edges, (*line.shape[:at], size + 1, *line.shape[at + 1 :]))
-    starts = count_below(apply("gather", line, order, axis=at), edges, at)
+    starts = count_below(apply("gather", line, order, axis=at), cast(edges, line.dtype), at)
     if shared:
         order, starts = (reshape(n, (n.shape[0], *(1,) * len(rest))) for n in (order, starts))
     order, starts = expand(order, value.shape), expand(starts, (*lead, size + 1, *rest))

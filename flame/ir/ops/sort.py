@@ -22,7 +22,7 @@ def precedes(a: Node, b: Node) -> Node:
 def argsort_by_counting(node: Node) -> Node:
     """An element's rank is how many come before it; the position of rank k is where the rank is k. O(n^2)."""
     (a,) = node.src
-    axis, shape, n = node["axis"], node.shape, node.shape[node["axis"]]
+    axis, shape, n = node["axis"], a.shape, a.shape[node["axis"]]
     square = (*shape[:axis], n, n, *shape[axis + 1 :])
     here = expand(reshape(a, (*shape[:axis], n, 1, *shape[axis + 1 :])), square)
     there = expand(reshape(a, (*shape[:axis], 1, n, *shape[axis + 1 :])), square)
@@ -34,19 +34,32 @@ def argsort_by_counting(node: Node) -> Node:
     before = apply("logical_or", precedes(first, second), level & apply("lt", columns, rows))
     rank = apply("sum", cast(before, line.dtype), axes=(axis + 1,))
     holds = apply("eq", expand(reshape(rank, (*shape[:axis], 1, n, *shape[axis + 1 :])), square), rows)
-    return apply("sum", only(holds, columns), axes=(axis + 1,))
+    found = apply("sum", only(holds, columns), axes=(axis + 1,))
+    first, last = node["ranks"]
+    start = tuple(first if i == axis else 0 for i in range(len(shape)))
+    stop = tuple(last if i == axis else size for i, size in enumerate(shape))
+    return apply("slice", found, start=start, stop=stop, step=(1,) * len(shape))
+
+
+def ordered(a: Node, axis: int, descending: bool = False, ranks: tuple[int, int] | None = None, below: int = 0) -> Node:
+    """The positions at some ranks, or all, of the order along an axis; below: integers known to lie in [0, below)."""
+    return apply("argsort", a, axis=axis, descending=descending, ranks=ranks or (0, a.shape[axis]), below=below)
 
 
 define(
     "argsort",
     Kind.CONTRACT,
-    shape=rules.scanned,
+    shape=rules.ranked,
     dtype=rules.positions,
-    numpy=order,
+    numpy=lambda a, axis, descending, ranks, below: order(a, axis, descending, ranks),
     grad=lambda g, y, a: (None,),
     decompose=argsort_by_counting,
-    batch=lambda n, y, a: apply("argsort", a, axis=y["axis"] + 1, descending=y["descending"]),
-    examples=tuple({"axis": axis, "descending": down} for axis in (0, 1) for down in (False, True)),
+    batch=lambda n, y, a: ordered(a, y["axis"] + 1, y["descending"], y["ranks"], y["below"]),
+    examples=tuple(
+        {"axis": axis, "descending": down, "ranks": ranks, "below": 0}
+        for axis, n in ((0, 3), (1, 4))
+        for down, ranks in ((False, (0, n)), (True, (0, n)), (True, (1, 3)))
+    ),
     public=False,
-    doc="Positions in the order of the elements along one axis; equal ones keep theirs, nan is the largest.",
+    doc="Positions at some ranks of the order along one axis; equal elements keep theirs, nan is the largest.",
 )
