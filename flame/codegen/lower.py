@@ -3,16 +3,18 @@
 In a space with rows: loop over the rows; in each, one loop over the row for each *level* of folds (a fold is one
 level above the folds its values read); results with an element for each (g, r) are stored in the first loop that can.
 In a space of free elements the folds are serial loops inside each element, by level in the same way. In a space of a
-scan each element is a serial loop along the axis, which stores what it has at every step.
+scan each element is a serial loop along the axis, which stores what it has at every step; or the lanes of a row walk
+along it together, in one loop with the scans in their order.
 """
 
 from collections.abc import Callable, Iterable
 from math import prod
 
 from flame.ir import node as nd
+from flame.ir.dtype import DType
 from flame.ir.graph import toposort
 from flame.ir.group import Group, Space, carried, fold_position, position, segment_positions
-from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Statement, Store
+from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Scan, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
 from flame.ir.ops.contract import results
@@ -64,6 +66,7 @@ class _Lowering:
         self.levels: dict[Node, int] = {}  # of accumulators
         self.bounds: dict[Node, tuple[Node, Node]] = {}  # of accumulators of segments
         self.steps: list[tuple[Node, Node, Node]] = []  # of scans: accumulator, its next value, the scan
+        self.scans: list[Scan] = []  # of rows
 
     def kernel(self) -> tuple[Kernel, list[Node]]:
         stores: list[tuple[Store, int]] = []
@@ -73,13 +76,18 @@ class _Lowering:
             at = tuple(map(self.simple, at))
             index = self.simple(flatten(at, n.shape))
             stores.append((Store(f"out{i}", index, _unrounded(self.element(n, at))), prod(n.shape)))
-        walk = self.rows if self.space.row else self.scan if self.space.scan else self.spread
-        outer = walk(stores)
+        outer = self.loops()(stores)
         outs = (Param(f"out{i}", n.dtype, True) for i, n in enumerate(self.group.results))
         name = "_".join(dict.fromkeys(n.op.name for n in self.group.results))[:32]
         return Kernel(name, (*self.params.values(), *outs), (outer,)), list(self.params)
 
     # --- loops --------------------------------------------------------------------------------------------------------
+    def loops(self) -> Callable[[list[tuple[Store, int]]], Loop]:
+        """How the space is walked."""
+        if self.space.walk:
+            return self.scanned_rows
+        return self.rows if self.space.row else self.scan if self.space.scan else self.spread
+
     def rows(self, stores: list[tuple[Store, int]]) -> Loop:
         space = self.space
         r = var("r", extent=space.row)
@@ -130,6 +138,13 @@ class _Lowering:
         body = (*(_start(acc, n) for acc, _, n in self.steps), walk)
         return Loop(var("r", extent=self.space.grid), self.space.grid, Role.SPREAD, body)
 
+    def scanned_rows(self, stores: list[tuple[Store, int]]) -> Loop:
+        space = self.space
+        full = [s for s, size in stores if size == space.size]
+        walk = Loop(var("r", extent=space.row), space.row, Role.ROW, (*self.scans, *full))
+        body = (*(Init(s.carry, s.neutral) for s in self.scans), walk, *(s for s, _ in stores if s not in full))
+        return Loop(var("g", extent=space.grid), space.grid, Role.GRID, body)
+
     def level(self, value: Node) -> int:
         """0 for what reads no fold; one more than the folds it reads."""
         return max((1 + self.levels[n] for n in toposort([value]) if n in self.levels), default=0)
@@ -156,8 +171,10 @@ class _Lowering:
         if n in self.given:
             return []
         match n.op.kind:
-            case Kind.ELEMENTWISE | Kind.SCAN:
+            case Kind.ELEMENTWISE:
                 return [(s, at, ok) for s in n.src]
+            case Kind.SCAN:  # every element before it exists
+                return [(s, at, None) for s in n.src]
             case Kind.MOVEMENT:
                 return [self.moved(key)[0]]
             case Kind.REDUCE:  # every element of its row exists, whichever of its readers' elements do
@@ -187,7 +204,7 @@ class _Lowering:
             case Kind.SEGMENT:
                 return self.segment(n, *parts)
             case Kind.SCAN:
-                return self.stepped(n, parts)
+                return self.scanned(n, *parts) if self.space.walk else self.stepped(n, parts)
             case Kind.GATHER:
                 return parts[1]
             case _ if n.op.element is not None:
@@ -237,10 +254,28 @@ class _Lowering:
 
     def stepped(self, n: Node, values: list[Node]) -> Node:
         """The accumulator of a scan; half precisions are accumulated in float32."""
-        assert n.op.step is not None
         acc = var(f"acc{len(self.steps)}", n.dtype.register)
-        self.steps.append((acc, n.op.step(acc, *(cast(v, acc.dtype) for v in values)), n))
+        self.steps.append((acc, _stepped(n, acc, [cast(v, acc.dtype) for v in values]), n))
         return cast(acc, n.dtype)
+
+    def scanned(self, n: Node, value: Node) -> Node:
+        """The accumulator of a scan whose lanes walk together: elements are folded in any grouping."""
+        acc, carry, left, right = (
+            var(f"{name}{len(self.scans)}", n.dtype.register) for name in ("acc", "carry", "left", "right")
+        )
+        both, neutral = _stepped(n, left, [right]), _neutral(n, acc.dtype)
+        self.scans.append(Scan(acc, carry, cast(value, acc.dtype), left, right, both, neutral, n["reverse"]))
+        return cast(acc, n.dtype)
+
+
+def _stepped(n: Node, state: Node, values: list[Node]) -> Node:
+    assert n.op.step is not None
+    return n.op.step(state, *values)
+
+
+def _neutral(n: Node, dtype: DType) -> Node:
+    assert n.op.identity is not None
+    return const(n.op.identity(dtype), dtype)
 
 
 def _unrounded(value: Node) -> Node:
@@ -264,8 +299,7 @@ def _inits(folds: list[tuple[int, Node, Node, Node]]) -> list[Statement]:
 
 def _start(acc: Node, n: Node) -> Init:
     """What an accumulator is before the first element."""
-    assert n.op.identity is not None
-    return Init(acc, const(n.op.identity(acc.dtype), acc.dtype))
+    return Init(acc, _neutral(n, acc.dtype))
 
 
 def _folded(n: Node) -> int:

@@ -6,11 +6,13 @@ straight-line code, in which `x_1_3` is element 3 of item 1. What does not depen
 
 import re
 
+from flame.codegen.scan import scan
 from flame.codegen.spell import Speller, combine, number, tree
 from flame.ir import loop
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Role, scalars
+from flame.ir.node import Node
 from flame.ir.op import OPS, Kind
 
 
@@ -123,13 +125,18 @@ class _Kernel:
                 else f"for r0 in range(0, {s.extent}, {self.at.span}):"
             )
         elif looped:
-            self.emit(f"for c in range(0, {s.extent}, {self.at.span}):")
+            ends = f"0, {s.extent}, {self.at.span}"
+            if any(isinstance(inner, loop.Scan) and inner.reverse for inner in s.body):
+                ends = f"{(s.extent - 1) // self.at.span * self.at.span}, -1, -{self.at.span}"
+            self.emit(f"for c in range({ends}):")
         self.pad += looped
         if not self.target.lanes_are_loops:
             whole = s.extent % self.at.span == 0
             self.positions("c + " if looped else "", None if whole else s.extent)
         self.loads(s.body)
         self.block(s.body)
+        if looped and any(isinstance(inner, loop.Scan) for inner in s.body):
+            self.emit(*self.target.again())
         self.pad -= looped
         if any(isinstance(inner, loop.Stage) for inner in s.body):
             self.emit("barrier()")
@@ -165,7 +172,7 @@ class _Kernel:
         roots = [v for s in stmts if not isinstance(s, loop.Loop) for v in scalars(s)]
         sp.count_reads(v for s in loop.statements(stmts) for v in scalars(s))
         mine = {s.acc for s in loop.statements(stmts) if isinstance(s, loop.Init)}
-        mine |= {s.var for s in stmts if isinstance(s, loop.Keep)}
+        mine |= {s.var for s in stmts if isinstance(s, loop.Keep)} | _scanned(stmts)
         for n in toposort(roots):
             free = n.op.kind is Kind.ELEMENTWISE and n.dtype.is_float and sp.depends(n) == 0
             if free and not mine & set(toposort([n])):
@@ -174,7 +181,7 @@ class _Kernel:
     def loads(self, stmts: tuple[loop.Statement, ...]) -> None:
         """Ask for memory first: every load of the loop whose place is known, before anything is computed."""
         sp = self.speller
-        mine = {s.acc for s in stmts if isinstance(s, loop.Init)}
+        mine = {s.acc for s in stmts if isinstance(s, loop.Init)} | _scanned(stmts)
         order = [n for n in toposort(v for s in stmts for v in scalars(s)) if not mine or not mine & set(toposort([n]))]
         for i in range(self.at.items):
             for n in order:
@@ -192,6 +199,8 @@ class _Kernel:
                     self.init(s)
                 case loop.Gather():
                     self.emit(*self.target.gather(s.acc["name"], s, self.k))
+                case loop.Scan():
+                    scan(s, self.speller, self.emit)
                 case loop.Keep():
                     self.keep(s)
                 case loop.Fold():
@@ -268,6 +277,11 @@ class _Kernel:
     def write(self, param: str, dtype: DType, index: str, values: list[str], ok: str) -> None:
         args = ", ".join([param, index, *values, *([ok] if ok else [])])
         self.emit(f"store{len(values)}_{dtype}{'_if' if ok else ''}({args})")
+
+
+def _scanned(stmts: tuple[loop.Statement, ...]) -> set[Node]:
+    """The accumulators that the scans among some statements make."""
+    return {s.acc for s in stmts if isinstance(s, loop.Scan)}
 
 
 def identity(name: str, dtype: DType) -> str:

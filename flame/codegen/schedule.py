@@ -5,7 +5,7 @@ from typing import Any
 
 from flame.ir.graph import toposort
 from flame.ir.index import contiguous, walk
-from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, Stage, accesses, scalars, statements
+from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, Scan, Stage, accesses, scalars, statements
 from flame.ir.node import Node
 from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
@@ -39,7 +39,8 @@ def layout(k: Kernel, target: Target) -> Layout:
     if row.role is Role.SPREAD:
         return Layout(lanes=target.max_lanes, vector=v)
     loads = [(p, at) for p, at, written in accesses(k) if not written]
-    if v == 1 and (beside := next((c for c in COLUMNS if _beside(k, loads, c)), 0)):
+    walked = any(isinstance(s, Scan) for s in row.body)
+    if v == 1 and not walked and (beside := next((c for c in COLUMNS if _beside(k, loads, c)), 0)):
         threads = 512 if row.extent * beside <= 512 * MOST_ITEMS else 1024
         lanes = min(threads // beside, 1 << (row.extent - 1).bit_length())
         items = -(-row.extent // lanes)

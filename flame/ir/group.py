@@ -20,6 +20,7 @@ class Space:
     inner: bool = True  # a row is contiguous in its tensor (a fold over trailing axes)
     steps: int = 1  # rows that one block takes one after the other, carrying folds over them in registers
     scan: int = 0  # elements that a lane walks over, one after the other, storing what it has at each
+    walk: int = 0  # 1: the lanes of a row tell each element what those before it fold to; -1: those behind it
 
     @property
     def size(self) -> int:
@@ -45,10 +46,22 @@ def row_of(n: Node, lanes: int) -> Space:
     return Space(grid, row, inner) if together and row > 1 else Space(grid)
 
 
-def scan_of(n: Node) -> Space:
-    """The space of a scan: each lane walks along its axis, at one place of all others."""
+def scan_of(n: Node, lanes: int) -> Space:
+    """The space of a scan: the lanes of a row share it, or each walks along its axis at one place of all others."""
+    length = n.shape[n["axis"]]
+    if lanes > 1 and trailing(n):
+        return Space(prod(n.shape) // length, length, walk=-1 if n["reverse"] else 1)
+    return _columns(n)
+
+
+def trailing(n: Node) -> bool:
+    """True if a scan goes along rows that lie side by side, and its step folds what parts of them come to."""
     axis: int = n["axis"]
-    length = n.shape[axis]
+    return n.op.local is None and n.shape[axis] > 1 and prod(n.shape[axis:]) == n.shape[axis]
+
+
+def _columns(n: Node) -> Space:
+    length = n.shape[n["axis"]]
     return Space(prod(n.shape) // length if length else 0, scan=length)
 
 
@@ -81,7 +94,7 @@ def position(n: Node, space: Space) -> Index | None:
     """Where in `n` the element (g, r) of the space lies; None if n has another size."""
     size = prod(n.shape)
     if space.scan:
-        return _walked(n, space) if n.op.kind is Kind.SCAN and scan_of(n) == space else None
+        return _walked(n, space) if n.op.kind is Kind.SCAN and _columns(n) == space else None
     if carried(n, space):
         return unflatten(axis("c", space.grid // space.steps) * space.row + axis("r", space.row), n.shape)
     if not space.row:

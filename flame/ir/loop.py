@@ -74,6 +74,23 @@ class Gather:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """acc = what the values of this element and of all before it in the row fold to.
+
+    `both` is what `left` and then `right` fold to. The `carry` begins as `neutral`, and becomes what all fold to.
+    """
+
+    acc: Node
+    carry: Node
+    value: Node
+    left: Node
+    right: Node
+    both: Node
+    neutral: Node
+    reverse: bool = False  # from the end of the row
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """var = value, for this element: a later loop over the same row reads it from its register."""
 
@@ -104,7 +121,7 @@ class Stage:
     value: Node
 
 
-Statement = Union[Loop, Init, Fold, Gather, Keep, Store, Stage]
+Statement = Union[Loop, Init, Fold, Gather, Scan, Keep, Store, Stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +166,7 @@ def statements(body: Iterable[Statement]) -> Iterator[Statement]:
 def scalars(s: Statement) -> tuple[Node, ...]:
     """The expressions a statement reads."""
     match s:
-        case Init() | Fold() | Keep():
+        case Init() | Fold() | Scan() | Keep():
             return (s.value,)
         case Store():
             return (s.index, s.value, *((s.guard,) if s.guard is not None else ()))
@@ -182,7 +199,7 @@ def map_scalars(kernel: Kernel, f: Callable[[Node], Node]) -> Kernel:
             case Loop():
                 bounds = s.bounds and (f(s.bounds[0]), f(s.bounds[1]))
                 return replace(s, body=tuple(map(statement, s.body)), bounds=bounds)
-            case Init() | Fold() | Keep():
+            case Init() | Fold() | Scan() | Keep():
                 return replace(s, value=f(s.value))
             case Store():
                 return replace(s, index=f(s.index), value=f(s.value), guard=s.guard and f(s.guard))

@@ -45,7 +45,9 @@ class Op:
     scalar: str | None = None  # ELEMENTWISE: one element as a Python expression
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
-    combine: str | None = None  # REDUCE, SEGMENT, a scatter: the elementwise operator that folds
+    combine: str | None = (
+        None  # REDUCE, SEGMENT, a scatter: the elementwise operator that folds; SCAN: if its step is one
+    )
     step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
     local: Rule | None = None  # SCAN: (*src, **attrs) -> what `step` takes of a part; without it, the part's own scan
     identity: Rule | None = None  # of `combine`: its neutral value; SCAN: what there is before the first element

@@ -115,6 +115,9 @@ def _statement(s: loop.Statement, spell: _Scalars) -> str:
             return f"{s.acc['name']} = fold {s.combine}({s.acc['name']}, {spell(s.value)})"
         case loop.Keep():
             return f"keep {s.var['name']} = {spell(s.value)}"
+        case loop.Scan():
+            way = " from the end" if s.reverse else ""
+            return f"{s.acc['name']} = scan{way} {spell(s.both)} of {spell(s.value)}"
         case loop.Gather():
             return f"{s.acc['name']} = gather {s.combine}({s.acc['name']})"
         case loop.Store():

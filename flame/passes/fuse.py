@@ -2,8 +2,9 @@
 
 A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A
 result may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at
-row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. A scan is
-stored in any case, by a kernel of its own in which each lane walks along the axis; folds that it reads are stored. Then
+row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. A scan along
+rows that lie side by side is computed by the lanes of a row together, beside what one reader makes of its elements; any
+other by a kernel of its own in which each lane walks along the axis. Folds that a scan's kernel reads are stored. Then
 results over equal spaces that share an input, or read one another, become one group, unless a third group lies
 between them.
 """
@@ -12,7 +13,7 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_positions
+from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_positions, trailing
 from flame.ir.node import Index, Node, memory, var
 from flame.ir.op import Kind
 from flame.ir.target import Target
@@ -30,9 +31,11 @@ def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool 
     rank = {n: i for i, n in enumerate(order)}
     walker = Walker(simple, target)
     if fuse:
-        stored = _must(roots, order) | _cheaper(order)
+        stored = _must(roots, order, target) | _cheaper(order)
     else:
-        stored = set(order) - {n for n in order if n.op.kind in (Kind.LEAF, Kind.MOVEMENT)} | _must(roots, order)
+        stored = set(order) - {n for n in order if n.op.kind in (Kind.LEAF, Kind.MOVEMENT)} | _must(
+            roots, order, target
+        )
     spaces: dict[Node, Space | None] = {}
     for n in reversed(order):  # readers first: they say what else must be stored
         if n in stored and n.op.name != "leaf":
@@ -42,17 +45,23 @@ def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool 
     return merge(work, roots, spaces, stored, walker, fuse)
 
 
-def _must(roots: tuple[Node, ...], order: list[Node]) -> set[Node]:
-    """What has memory in any case: roots, leaves, scans, and what libraries read and write."""
-    keep = set(roots)
+def _must(roots: tuple[Node, ...], order: list[Node], target: Target) -> set[Node]:
+    """What has memory in any case: roots, leaves, most scans, and what libraries read and write."""
+    keep, read_by = set(roots), readers(order)
     for n in order:
-        if n.op.name == "leaf" or n.op.kind is Kind.SCAN:
+        if n.op.name == "leaf" or (n.op.kind is Kind.SCAN and not _passing(n, read_by[n], target)):
             keep.add(n)
         elif n.op.kind is Kind.CALL:
             keep.update((n, *map(memory, n.src)))
         elif n.op.kind is Kind.SEGMENT:
             keep.add(_source(n.src[1]))  # all elements of a row read where it begins: it is found once
     return keep
+
+
+def _passing(n: Node, read_by: list[Node], target: Target) -> bool:
+    """True if a scan's only reader can compute with its elements where they are made."""
+    alone = len(read_by) == 1 and read_by[0].op.kind is Kind.ELEMENTWISE
+    return alone and target.max_lanes > 1 and trailing(n)
 
 
 def _source(n: Node) -> Node:
@@ -118,7 +127,7 @@ class Walker:
         if n.op.kind is Kind.REDUCE:
             return [row_of(n, self.lanes)]
         if n.op.kind is Kind.SCAN:
-            return [scan_of(n)]
+            return [scan_of(n, self.lanes)]
         if n.op.kind is Kind.SEGMENT:
             return [Space(prod(n.shape))]
         found: dict[Space, None] = {}
@@ -126,12 +135,19 @@ class Walker:
         for m in pending:
             if m in stored and m is not n:
                 continue
-            if m.op.kind is Kind.REDUCE and (space := row_of(m, self.lanes)).row and self.at(n, space) is not None:
+            space = self._row(m)
+            if space is not None and space.row and self.at(n, space) is not None:
                 found[space] = None
             fresh = [s for s in m.src if s not in seen]
             seen.update(fresh)
             pending.extend(fresh)
         return [*found, Space(prod(n.shape))]
+
+    def _row(self, m: Node) -> Space | None:
+        """The rows that are folded or scanned for m."""
+        if m.op.kind is Kind.REDUCE:
+            return row_of(m, self.lanes)
+        return scan_of(m, self.lanes) if m.op.kind is Kind.SCAN else None
 
     def at(self, n: Node, space: Space) -> Index | None:
         """Where in n the element (g, r) of the space lies."""
@@ -160,14 +176,16 @@ class Walker:
                 aligned = aligned and at == self.at(m, space)
             elif m in stored:
                 continue
-            if m.op.kind in FOLDS and not self._fits(m, at, space, m is n):
+            if m.op.kind in (*FOLDS, Kind.SCAN) and not self._fits(m, at, space, m is n):
                 misfits.add(m)
             else:
                 pending.extend(self._below(m, at, space))
         return misfits, aligned
 
     def _fits(self, m: Node, at: Index, space: Space, own: bool) -> bool:
-        if space.scan:
+        if m.op.kind is Kind.SCAN:
+            return space == scan_of(m, self.lanes) and at == self.at(m, space)
+        if space.scan or space.walk:
             return False
         if m.op.kind is Kind.SEGMENT:
             return not space.row and at == self.at(m, space)

@@ -4,15 +4,19 @@ from math import prod
 
 from flame.ir.graph import toposort, transform
 from flame.ir.node import Node, apply, cast, expand, reshape
-from flame.ir.op import Kind
+from flame.ir.group import trailing
+from flame.ir.op import OPS, Kind
 from flame.ir.ops.reduce import neighbour
 from flame.ir.target import Target
 
 LONG = 128  # a shorter line is walked by one lane
+ROW = 8192  # a shorter line is one block's, where its lanes walk together
+ROWS = 1 << 10  # lines of a block that keep a GPU busy
 SHORT = 32  # the least steps of a part
 BUSY = 1 << 16  # lanes that keep a GPU busy
 
 Axes = frozenset[int]
+FOLDS = {o.combine: o for o in OPS.values() if o.kind is Kind.REDUCE}
 
 
 def scans(roots: tuple[Node, ...], target: Target) -> tuple[Node, ...]:
@@ -27,16 +31,18 @@ def _in_parts(n: Node) -> Node:
     """Parts of a long line side by side, a scan over what they come to, and a step from that for each element."""
     axis: int = n["axis"]
     size = n.shape[axis]
-    lines = prod(n.shape) // size if size else 0
-    if size < LONG or not lines or lines * 2 > BUSY:
+    steps = _steps(n)
+    if steps >= size:
         return n
-    steps = max(SHORT, -(-prod(n.shape) // BUSY))
     parts = -(-size // steps)
     assert n.op.step is not None and n.op.identity is not None
     wide = [_cut(cast(s, s.dtype.register), axis, parts, steps, n.op.identity(s.dtype.register)) for s in n.src]
     attrs = {"axis": axis + 1, "reverse": n["reverse"]}
     inner = n.op.local(*wide, **attrs) if n.op.local else (apply(n.op, *wide, **attrs),)
-    totals = [_edge(x, axis + 1, n["reverse"]) for x in inner]
+    if n.op.combine and trailing(n):  # so that nothing but the step reads the parts: one kernel scans and steps
+        totals = [apply(FOLDS[n.op.combine], wide[0], axes=(axis + 1,))]
+    else:
+        totals = [_edge(x, axis + 1, n["reverse"]) for x in inner]
     over = _in_parts(apply(n.op, *totals, axis=axis, reverse=n["reverse"]))
     before = neighbour(over, axis, n["reverse"], n.op.identity(over.dtype))
     shape = inner[0].shape
@@ -44,6 +50,15 @@ def _in_parts(n: Node) -> Node:
     whole = reshape(n.op.step(carried, *inner), (*n.shape[:axis], parts * steps, *n.shape[axis + 1 :]))
     start, step = (0,) * len(n.shape), (1,) * len(n.shape)
     return cast(apply("slice", whole, start=start, stop=n.shape, step=step), n.dtype)
+
+
+def _steps(n: Node) -> int:
+    """How many elements of a line one lane, or one block, walks over; all where the lines keep the machine busy."""
+    size = n.shape[n["axis"]]
+    lines = prod(n.shape) // size if size else 0
+    if trailing(n):
+        return max(ROW, -(-prod(n.shape) // ROWS)) if lines and size > ROW and lines < ROWS else size
+    return max(SHORT, -(-prod(n.shape) // BUSY)) if lines and size >= LONG and lines * 2 <= BUSY else size
 
 
 def _cut(a: Node, axis: int, parts: int, steps: int, fill: float) -> Node:

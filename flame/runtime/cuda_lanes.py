@@ -7,6 +7,7 @@ Every lane gets the result, the same bits in each. A gather in a loop reuses its
 round with a barrier.
 
 `put_{tile}_{dtype}_{places}` and `get_{..}` write and read a tile that the block shares; a barrier stands between them.
+Scans move values between neighbouring lanes: `before_float32_4` (shift), `last_float32_8` (edge), `lasts_float32_4` (edges).
 """
 
 import functools
@@ -96,6 +97,61 @@ def _tile(b, name, kind, places):
         shared = ir.GlobalVariable(b.module, room, name, addrspace=3)
         shared.linkage, shared.initializer, shared.align = "internal", constant(room, ir.Undefined), 16
     return lambda index: b.gep(shared, [constant(I32, 0), index])
+def shift(where: str, distance: int, dtype: str):
+    """Emits `before_{dtype}_{distance}(x)` or `behind_..`: the value of the lane of the warp so far from each.
+
+    A lane that has none gets some value of its own warp.
+    """
+    mode, end = ("up", 0) if where == "before" else ("down", 31)
+    if not 0 < distance < 32:
+        raise AttributeError(f"a lane has neighbours at distances 1 to 31, not {distance}")
+    return _moved(dtype, lambda b, x: _shuffled(b, x, mode, constant(I32, distance), end))
+
+
+def edge(where: str, dtype: str, lanes: int):
+    """Emits `first_{dtype}_{lanes}(x)` or `last_..`: the value of that lane of each row within a warp."""
+    if lanes not in (2, 4, 8, 16, 32):
+        raise AttributeError(f"a row within a warp has 2, 4, .. 32 lanes, not {lanes}")
+    return _moved(dtype, lambda b, x: _from_edge(b, x, where, lanes))
+
+
+def _from_edge(b, x, where, lanes):
+    lane = b.and_(_thread(b), constant(I32, 31))
+    at = b.or_(lane, constant(I32, lanes - 1)) if where == "last" else b.and_(lane, constant(I32, ~(lanes - 1)))
+    return _shuffled(b, x, "idx", at, 31)
+
+
+def edges(where: str, dtype: str, warps: int):
+    """Emits `firsts_{dtype}_{warps}(x)` or `lasts_..`: the value of that lane of each warp of the block, as a tuple."""
+
+    def emit(b, values, context, signature):
+        x = _from_edge(b, _enter(b, values[0], dtype, False), where.removesuffix("s"), 32)
+        place = _shared(b, x.type, warps)
+        b.store(x, place(b.lshr(_thread(b), constant(I32, 5))))
+        barrier(b)
+        found = [_leave(b, b.load(place(constant(I32, w))), dtype, False) for w in range(warps)]
+        return context.make_tuple(b, signature.return_type, found)
+
+    return types.UniTuple(VALUE[dtype], warps), (VALUE[dtype],), emit
+
+
+def _moved(dtype, move):
+    """Result type, argument types and emitter of a move between the lanes of a warp."""
+
+    def emit(b, values, context, signature):
+        return _leave(b, move(b, _enter(b, values[0], dtype, False)), dtype, False)
+
+    return VALUE[dtype], (VALUE[dtype],), emit
+
+
+def _shuffled(b, x, mode, lane, end):
+    """A value from the lane that is `lane` away, or is `lane`."""
+    if x.type in (F64, I64):
+        low, high = (_shuffled(b, word, mode, lane, end) for word in words_of(b, x))
+        return from_words(b, low, high, x.type)
+    mark = "f" if x.type == F32 else "r"
+    text = f"shfl.sync.{mode}.b32 $0, $1, $2, {end}, 0xffffffff;"
+    return asm(b, x.type, text, f"={mark},{mark},r", [x, lane], convergent=True)
 
 
 def thread_register(name: str):

@@ -19,6 +19,7 @@ BYTES = {"item32": 4, "item64": 8, "paired": 16}
 SHARE = 8  # a round of a selection leaves this part of the elements, or fewer
 COUNTED = 2048  # elements that a block counts at once
 BLOCKS = 1024  # that count
+TILES = 256  # that keep a GPU busy
 
 
 def plan(spec: SortSpec) -> Routine:
@@ -90,12 +91,20 @@ def _selection(spec: SortSpec, source: str, item: str, most: int) -> Routine:
 
 
 # --- long rows --------------------------------------------------------------------------------------------------------
+def _items(total: int, width: int) -> int:
+    """Elements of a tile for each thread: many, so that few tiles ask each other; few, so that all machines have some."""
+    most = 8 if width == 8 else 16
+    while most > 4 and total < TILES * THREADS * most:
+        most //= 2
+    return most
+
+
 def _radix(spec: SortSpec, key: str, bits: int) -> Routine:
     """All digits are counted at once; then each pass moves every key and its position to where its digit belongs."""
     width = 4 if key == "place64" else by_name("int32" if key == "place32" else spec.dtype).size
     long = spec.n >= 1 << 30
     count, size = ("u64", 8) if long else ("u32", 4)
-    items = 8 if max(width, size) == 8 else 16
+    items = _items(spec.rows * spec.n, max(width, size))
     passes, tiles = -(-bits // BITS), -(-spec.n // (THREADS * items))
     shape = f"{key}, {count}, {bits}, {_flag(spec.descending)}"
     sizes = {"counts": spec.rows * passes * DIGITS * size}

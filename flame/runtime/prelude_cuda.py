@@ -90,6 +90,13 @@ def _gather(name, combine, dtype, lanes, rows):
 def _tile(name, kind, tile, dtype, places, guarded):
     make = cuda_lanes.put if kind == "put" else cuda_lanes.get
     return fixed(name, make(tile, dtype, int(places), bool(guarded)))
+def _shift(name, where, dtype, distance):
+    return fixed(name, cuda_lanes.shift(where, int(distance), dtype))
+
+
+def _edge(name, where, dtype, lanes):
+    make = cuda_lanes.edges if where.endswith("s") else cuda_lanes.edge
+    return fixed(name, make(where, dtype, int(lanes)))
 
 
 def _fold(name, combine, dtype):
@@ -107,6 +114,8 @@ REGISTERS = "|".join(name for name in VALUE if SIZE[name] >= 4 or not name.start
 FAMILIES = (
     (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if)?"), _access),
     (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*))?"), _gather),
+    (re.compile(rf"(before|behind)_({REGISTERS})_([1-9]\d*)"), _shift),
+    (re.compile(rf"(firsts?|lasts?)_({REGISTERS})_([1-9]\d*)"), _edge),
     (re.compile(rf"fold_({COMBINES})_({REGISTERS})"), _fold),
     (re.compile(rf"(put|get)_(tile\d+)_({REGISTERS})_([1-9]\d*)(_if)?"), _tile),
     (re.compile(rf"to_({DTYPES})"), _cast),

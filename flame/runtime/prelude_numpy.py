@@ -289,6 +289,26 @@ def _places(tile: str, places: int, i, ok):
     if (ok & ((i < 0) | (i >= places))).any():
         raise ValidationError(f"{tile} of {places} places is reached at {i[ok].min()} to {i[ok].max()}")
     return np.broadcast_to(np.arange(now.blocks)[:, None], ok.shape)[ok], i[ok], ok
+def shift(where: str, dtype: str, distance: int, v):
+    """The value of the lane so far before or behind each lane; a lane of no row is told another's."""
+    return np.roll(_spread(dtype, v), distance if where == "before" else -distance, axis=1)
+
+
+def edge(where: str, dtype: str, width: int, v):
+    """The value of the first or last lane of each row of `width` lanes; of each warp, as a tuple."""
+    several = where.endswith("s")
+    rows = _spread(dtype, v).reshape(lanes().blocks, -1, 32 if several else width)
+    if several and rows.shape[1] != width:
+        raise ValidationError(f"{where}_{dtype}_{width} in a block of {rows.shape[1]} warps")
+    found = rows[:, :, -1 if where.startswith("last") else 0]
+    return tuple(found[:, w : w + 1] for w in range(width)) if several else np.repeat(found, width, axis=1)
+
+
+def _spread(dtype: str, v):
+    """A value of each lane, in the register type."""
+    if np.asarray(v).dtype != np.dtype(NUMPY[dtype]):
+        raise ValidationError(f"lanes exchange {np.asarray(v).dtype} as {dtype}")
+    return np.broadcast_to(v, (lanes().blocks, lanes().threads))
 
 
 # --- families by name -------------------------------------------------------------------------------
@@ -297,6 +317,7 @@ C = "|".join(COMBINE)
 ACCESS = re.compile(rf"(load|store)(1|2|4|8|16)_({D})(_if)?")
 GATHER = re.compile(rf"gather_({C})_({D})_([1-9]\d*)(?:x([1-9]\d*))?")
 TILE = re.compile(rf"(put|get)_(tile\d+)_({D})_([1-9]\d*)(_if)?")
+SHIFT, EDGE = re.compile(rf"(before|behind)_({D})_([1-9]\d*)"), re.compile(rf"(firsts?|lasts?)_({D})_([1-9]\d*)")
 FOLD, CAST = re.compile(rf"fold_({C})_({D})"), re.compile(rf"to_({D})")
 
 
@@ -313,6 +334,9 @@ def family(name: str):
         return functools.partial(gather, found[1], found[2], int(found[3]), int(found[4] or 1))
     if found := TILE.fullmatch(name):
         return functools.partial(put if found[1] == "put" else get, found[2], found[3], int(found[4]))
+    for pattern, move in ((SHIFT, shift), (EDGE, edge)):
+        if found := pattern.fullmatch(name):
+            return functools.partial(move, found[1], found[2], int(found[3]))
     if found := FOLD.fullmatch(name):
         return functools.partial(fold, found[1], found[2])
     if found := CAST.fullmatch(name):

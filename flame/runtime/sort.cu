@@ -115,9 +115,14 @@ template <bool MIRROR, class Item, int ITEMS> __device__ void meet_lane(Item (&x
   }
 }
 
+template <class Item, int ITEMS> constexpr int meeting() {  // items that each lane puts into shared memory at once
+  return ITEMS < 64 / int(sizeof(Item)) ? ITEMS : 64 / int(sizeof(Item));
+}
+
 template <bool MIRROR, int THREADS, class Item, int ITEMS>
 __device__ void meet_warp(Item (&x)[ITEMS], Item* shared, int mask, bool upper) {
-  const int CHUNK = ITEMS / 2 < 4 ? ITEMS / 2 : 4, tid = threadIdx.x;
+  constexpr int CHUNK = meeting<Item, ITEMS>() / 2;
+  const int tid = threadIdx.x;
 #pragma unroll
   for (int c = 0; c < ITEMS / 2; c += CHUNK) {
     __syncthreads();
@@ -150,7 +155,7 @@ __device__ void meet(Item (&x)[ITEMS], Item* shared, int mask, bool upper) {
 template <class In, class Item, class Out, int LANES, int ITEMS, int THREADS>
 __global__ void __launch_bounds__(THREADS)
 sort_rows(const typename In::memory* in, Out* out, i64 rows, i64 n, i64 size, i64 parts, i64 start, i64 stop) {
-  constexpr int CELLS = THREADS * ITEMS, MEETING = LANES > 32 ? THREADS * (ITEMS < 8 ? ITEMS : 8) : 1;
+  constexpr int CELLS = THREADS * ITEMS, MEETING = LANES > 32 ? THREADS * meeting<Item, ITEMS>() : 1;
   __shared__ union { u32 places[CELLS + CELLS / 32]; char items[MEETING * sizeof(Item)]; u64 aligned; } shared;
   Item* items = reinterpret_cast<Item*>(shared.items);
   const int tid = threadIdx.x, lane = tid % LANES;
@@ -294,13 +299,13 @@ template <class Count> __device__ Count looked_back(volatile Count* state, i64 t
 // One pass: the elements of a tile go where the digits before theirs, the tiles before theirs and the equal ones before
 // them in the tile leave off. Tiles take their numbers in the order in which they begin, so none waits for a later one.
 template <class T, class Count, int BITS, bool DOWN, int THREADS, int ITEMS, bool FIRST, bool LAST>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, 1024 / THREADS)
 radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, void* places_out, const Count* counts,
            Count* state, u32* ticket, i64 n, i64 tiles, i64 pass, i64 start, i64 stop) {
   typedef typename T::bits Bits;
   constexpr int TILE = THREADS * ITEMS, WARPS = THREADS / WARP, PASSES = (BITS + 7) / 8;
   __shared__ union { u32 found[WARPS][DIGITS]; Bits keys[TILE]; Count places[TILE]; } shared;
-  __shared__ i64 target[DIGITS];
+  __shared__ Count target[DIGITS];
   __shared__ u32 first[DIGITS], number;
   __shared__ Count of_warps[WARPS];
   const int tid = threadIdx.x, lane = tid % WARP, warp = tid / WARP, shift = 8 * int(pass);
@@ -351,7 +356,7 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
   if (tid < DIGITS) {
     first[tid] = u32(inside);
     const Count before = looked_back(state + row * tiles * DIGITS + tid, tile, mine);
-    target[tid] = i64(below) + i64(before) - i64(inside);
+    target[tid] = below + before - inside;  // may pass below 0, and comes back
   }
   __syncthreads();
 #pragma unroll
@@ -363,14 +368,14 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) shared.keys[rank[i]] = key[i];
   __syncthreads();
-  i64 to[ITEMS];
+  Count to[ITEMS];
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
     const int p = i * THREADS + tid;
     to[i] = 0;
     if (p < size) {
       const Bits k = shared.keys[p];
-      to[i] = target[digit_of(k, shift)] + p;
+      to[i] = target[digit_of(k, shift)] + Count(p);
       if constexpr (!LAST) keys_out[row * n + to[i]] = k;
     }
   }
@@ -390,8 +395,8 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
     if (p < size) {
       if constexpr (!LAST)
         static_cast<Count*>(places_out)[row * n + to[i]] = shared.places[p];
-      else if (start <= to[i] && to[i] < stop)
-        static_cast<i64*>(places_out)[row * (stop - start) + to[i] - start] = i64(shared.places[p]);
+      else if (const i64 at = to[i]; start <= at && at < stop)
+        static_cast<i64*>(places_out)[row * (stop - start) + at - start] = i64(shared.places[p]);
     }
   }
 }

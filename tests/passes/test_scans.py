@@ -9,12 +9,14 @@ from flame.ir.graph import toposort
 from flame.ir.node import Node, apply
 from flame.ir.op import Kind, Op
 from flame.ir.target import CPU, CUDA
+from flame.passes import scans as passes
 from flame.passes.scans import LONG, scans
 from tests.support import assert_close, check, compiled, oracle, run_cpu, run_cuda_on_numpy
 from tests.table import TABLE, arity, signatures
 
 SCANS = [o for o in TABLE if o.kind is Kind.SCAN]
-SHAPES = [((LONG,), 0), ((1000,), 0), ((2, 300, 3), 1), ((5, 4099), 1), ((257, 3), 0)]
+SHAPES = [((LONG, 1, 2), 0), ((1000, 2), 0), ((2, 300, 3), 1), ((5, 4099, 2), 1), ((257, 3), 0)]
+ROWS = [((LONG,), 0), ((1000, 1), 0), ((3, 300), 1), ((5, 4099), 1)]
 
 
 def walked(roots: tuple[Node, ...]) -> list[int]:
@@ -44,13 +46,56 @@ def test_parts_of_long_lines_are_walked_side_by_side(op: Op, reverse: bool):
             assert_close(y, x, d, 100 if d.size > 2 else 2, float(np.abs(x.astype(np.float64)).max()))
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("op", SCANS, ids=str)
-def test_long_lines_as_kernels(op: Op):
-    leaves = [nd.leaf(i, (3, 700), dt.float32) for i in range(arity(op))]
+def test_long_rows_are_cut_for_blocks(op: Op, reverse: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passes, "ROW", 64)
+    for d in (dt.float64, dt.bfloat16, dt.int64):
+        if not any(True for _ in signatures(op, d)):
+            continue
+        for shape, axis in ROWS:
+            leaves = [nd.leaf(i, shape, d) for i in range(arity(op))]
+            before = (apply(op, *leaves, axis=axis, reverse=reverse),)
+            given, after = values(leaves), scans(before, CUDA)
+            assert max(walked(after)) <= 64 and scans(before, CPU) == before
+            (x,), (y,) = oracle(before, given), oracle(after, given)
+            assert_close(y, x, d, 100 if d.size > 2 else 2, float(np.abs(x.astype(np.float64)).max()))
+
+
+@pytest.mark.parametrize("shape", [(2, 700, 3), (3, 700), (5, 33), (1, 9001), (2, 5000)], ids=str)
+@pytest.mark.parametrize("op", SCANS, ids=str)
+def test_lines_as_kernels(op: Op, shape: tuple[int, ...]):
+    """Rows of part of a warp, of one, of a block at once and in rounds, and in parts; columns."""
+    leaves = [nd.leaf(i, shape, dt.float32) for i in range(arity(op))]
     roots = tuple(apply(op, *leaves, axis=1, reverse=r) for r in (False, True))
     given = values(leaves)
     check(roots, run_cuda_on_numpy(roots, given), given, 100, relative_to_all=True)
-    check(roots, run_cpu(roots, given), given, 100, relative_to_all=True)
+    if shape[1] == 700:
+        check(roots, run_cpu(roots, given), given, 100, relative_to_all=True)
+
+
+@pytest.mark.parametrize("d", dt.BY_NAME.values(), ids=str)
+@pytest.mark.parametrize("op", SCANS, ids=str)
+def test_rows_of_every_dtype(op: Op, d: dt.DType):
+    if any(True for _ in signatures(op, d)) and not d.stored:
+        leaves = [nd.leaf(i, (3, 77), d) for i in range(arity(op))]
+        roots = tuple(apply(op, *leaves, axis=1, reverse=r) for r in (False, True))
+        given = values(leaves)
+        check(roots, run_cuda_on_numpy(roots, given), given, 200, relative_to_all=True)
+
+
+def test_a_scan_and_what_reads_it_are_one_kernel():
+    x, y = nd.leaf(0, (40, 300), dt.float32), nd.leaf(1, (40, 300), dt.float32)
+    before = apply("cumsum", apply("exp", x), axis=1, reverse=False)
+    found = compiled((before * y,), CUDA)
+    assert len(found.plan.steps) == 1
+    assert len(compiled((before * y,), CPU).plan.steps) == 2
+    again = apply("cummax", before * y, axis=1, reverse=False)  # of a scan, in the same direction
+    back = apply("cumsum", before * y, axis=1, reverse=True)  # and in the other
+    folded = before / nd.expand(nd.reshape(apply("sum", before, axes=(1,)), (40, 1)), (40, 300))
+    given = {n: np.random.default_rng(0).uniform(0.5, 1, n.shape).astype(np.float32) for n in (x, y)}
+    for root in (before * y, again, back, folded, apply("flip", before, axes=(1,)) * y):
+        check((root,), run_cuda_on_numpy((root,), given), given, 100, relative_to_all=True)
 
 
 def test_many_lines_are_left_alone():

@@ -136,6 +136,7 @@ scan(
     accumulated(np.add),
     lambda g, y, a: (back("cumsum", y, g),),
     "Sum of each element and all before it.",
+    combine="add",
 )
 scan(
     "cumprod",
@@ -144,6 +145,7 @@ scan(
     accumulated(np.multiply),
     product_grad,
     "Product of each element and all before it.",
+    combine="mul",
 )
 scan(
     "cummax",
@@ -153,6 +155,7 @@ scan(
     extreme_grad,
     "Largest of each element and all before it; nan wins.",
     rules.keep,
+    combine="maximum",
 )
 scan(
     "cummin",
@@ -162,6 +165,7 @@ scan(
     extreme_grad,
     "Smallest of each element and all before it; nan wins.",
     rules.keep,
+    combine="minimum",
 )
 scan(
     "logcumsumexp",
