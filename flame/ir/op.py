@@ -46,7 +46,7 @@ class Op:
     index: Rule | None = None  # MOVEMENT: (at, shape, **attrs) -> (index in the source, condition or None); GATHER too
     element: Rule | None = None  # LEAF: (at, **attrs) -> the scalar Node at this position
     combine: str | None = (
-        None  # REDUCE, SEGMENT, a scatter: the elementwise operator that folds; SCAN: if its step is one
+        None  # REDUCE, SEGMENT, a scatter, SCAN if its step is one: the elementwise operator that folds
     )
     step: Rule | None = None  # SCAN: (what there is so far, *elements) -> what there is next, as scalar Nodes
     local: Rule | None = None  # SCAN: (*src, **attrs) -> what `step` takes of a part; without it, the part's own scan

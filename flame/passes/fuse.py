@@ -2,11 +2,11 @@
 
 A *space* is what a kernel iterates over: `grid` rows of `row` elements that are folded together, or free elements. A
 result may be computed in a space if, walking from its element (g, r) down to stored values, every fold met is met at
-row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. A scan along
-rows that lie side by side is computed by the lanes of a row together, beside what one reader makes of its elements; any
-other by a kernel of its own in which each lane walks along the axis. Folds that a scan's kernel reads are stored. Then
-results over equal spaces that share an input, or read one another, become one group, unless a third group lies
-between them.
+row g and folds exactly that row. A fold met anywhere else is stored itself: it is small, its inputs are not. A scan
+along rows that lie side by side is computed by the lanes of a row together, beside what one reader makes of its
+elements; any other by a kernel of its own in which each lane walks along the axis. Folds that a scan's kernel reads are
+stored. Then results over equal spaces that share an input, or read one another, become one group, unless a third group
+lies between them.
 """
 
 from dataclasses import replace

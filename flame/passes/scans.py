@@ -3,8 +3,8 @@
 from math import prod
 
 from flame.ir.graph import toposort, transform
-from flame.ir.node import Node, apply, cast, expand, reshape
 from flame.ir.group import trailing
+from flame.ir.node import Node, apply, cast, expand, reshape
 from flame.ir.op import OPS, Kind
 from flame.ir.ops.reduce import neighbour
 from flame.ir.target import Target

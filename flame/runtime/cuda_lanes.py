@@ -7,7 +7,7 @@ Every lane gets the result, the same bits in each. A gather in a loop reuses its
 round with a barrier.
 
 `put_{tile}_{dtype}_{places}` and `get_{..}` write and read a tile that the block shares; a barrier stands between them.
-Scans move values between neighbouring lanes: `before_float32_4` (shift), `last_float32_8` (edge), `lasts_float32_4` (edges).
+Scans move values between neighbours: `before_float32_4` (shift), `last_float32_8` (edge), `lasts_float32_4` (edges).
 """
 
 import functools
@@ -97,6 +97,8 @@ def _tile(b, name, kind, places):
         shared = ir.GlobalVariable(b.module, room, name, addrspace=3)
         shared.linkage, shared.initializer, shared.align = "internal", constant(room, ir.Undefined), 16
     return lambda index: b.gep(shared, [constant(I32, 0), index])
+
+
 def shift(where: str, distance: int, dtype: str):
     """Emits `before_{dtype}_{distance}(x)` or `behind_..`: the value of the lane of the warp so far from each.
 

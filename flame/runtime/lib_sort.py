@@ -92,7 +92,7 @@ def _selection(spec: SortSpec, source: str, item: str, most: int) -> Routine:
 
 # --- long rows --------------------------------------------------------------------------------------------------------
 def _items(total: int, width: int) -> int:
-    """Elements of a tile for each thread: many, so that few tiles ask each other; few, so that all machines have some."""
+    """Elements of a tile for each thread: many, so that few tiles ask others, but all multiprocessors have a tile."""
     most = 8 if width == 8 else 16
     while most > 4 and total < TILES * THREADS * most:
         most //= 2

@@ -90,6 +90,8 @@ def _gather(name, combine, dtype, lanes, rows):
 def _tile(name, kind, tile, dtype, places, guarded):
     make = cuda_lanes.put if kind == "put" else cuda_lanes.get
     return fixed(name, make(tile, dtype, int(places), bool(guarded)))
+
+
 def _shift(name, where, dtype, distance):
     return fixed(name, cuda_lanes.shift(where, int(distance), dtype))
 

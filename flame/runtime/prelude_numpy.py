@@ -289,6 +289,8 @@ def _places(tile: str, places: int, i, ok):
     if (ok & ((i < 0) | (i >= places))).any():
         raise ValidationError(f"{tile} of {places} places is reached at {i[ok].min()} to {i[ok].max()}")
     return np.broadcast_to(np.arange(now.blocks)[:, None], ok.shape)[ok], i[ok], ok
+
+
 def shift(where: str, dtype: str, distance: int, v):
     """The value of the lane so far before or behind each lane; a lane of no row is told another's."""
     return np.roll(_spread(dtype, v), distance if where == "before" else -distance, axis=1)
