@@ -24,6 +24,7 @@ from flame.passes.memory import place
 from flame.passes.naming import name_kernels
 from flame.passes.nest import nest
 from flame.passes.scans import scans
+from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
 from flame.passes.tile import tile
@@ -53,6 +54,7 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
     roots = scans(roots, target)  # no scan walks equal elements side by side, or a long line alone
+    roots = segments(roots, target)  # no lane folds most of the values that a scatter sorted
     return split(roots, target)  # no fold leaves most of the machine idle
 
 

@@ -37,7 +37,8 @@ def arity(op: Op) -> int:
 def signatures(op: Op, d: DType) -> Iterator[tuple[DType, ...]]:
     """The dtypes of operands, `d` among them, that the operator takes, found by asking its rule."""
     n, seen = arity(op), set()
-    for dtypes in ((d,) * n, (dt.boolean, d, d)[:n], (d, dt.int64)[:n], (dt.int64, d)[:n], (d, dt.int32)[:n]):
+    places = ((d, dt.int64, dt.int64)[:n], (dt.int64, d)[:n], (d, dt.int32, dt.int32)[:n])
+    for dtypes in ((d,) * n, (dt.boolean, d, d)[:n], *places):
         if len(dtypes) == n and dtypes not in seen and d in dtypes:
             seen.add(dtypes)
             try:

@@ -13,7 +13,7 @@ from math import prod
 from flame.ir import node as nd
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, segment_positions
+from flame.ir.group import Group, Space, carried, fold_position, position, segment_position
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Scan, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
@@ -180,8 +180,11 @@ class _Lowering:
             case Kind.REDUCE:  # every element of its row exists, whichever of its readers' elements do
                 return [(n.src[0], self.simple_index(fold_position(n, at, self.space)), None)]
             case Kind.SEGMENT:
-                value, begin, end = map(self.simple_index, segment_positions(n, at))
-                return [(n.src[0], value, ok), (n.src[1], begin, ok), (n.src[1], end, ok)]
+                return [
+                    (n.src[0], self.simple_index(segment_position(n, at)), ok),
+                    (n.src[1], at, ok),
+                    (n.src[2], at, ok),
+                ]
             case Kind.GATHER:
                 first: Key = (n.src[1], at, ok)
                 return [first, self.gathered(key)] if first in self.known else [first]

@@ -124,9 +124,8 @@ def fold_position(m: Node, at: Index, space: Space) -> Index:
     return tuple(next(inner) if a in axes else next(rest) for a in range(len(shape)))
 
 
-def segment_positions(m: Node, at: Index) -> tuple[Index, Index, Index]:
-    """Where a segment's fold, whose own element is `at`, reads its values, its beginning and its end."""
+def segment_position(m: Node, at: Index) -> Index:
+    """Where a segment's fold, whose own element is `at`, reads its values."""
     here: int = m["axis"]
     count = m.src[0].shape[here]
-    value = tuple(axis(f"k{count}", count) if a == here else i for a, i in enumerate(at))
-    return value, at, tuple(i + 1 if a == here else i for a, i in enumerate(at))
+    return tuple(axis(f"k{count}", count) if a == here else i for a, i in enumerate(at))

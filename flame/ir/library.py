@@ -95,6 +95,27 @@ class SortSpec:
         return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending, self.ranks)
 
 
+def true_places(a: Any, size: int) -> Any:
+    """The first `size` positions of what is true along the last axis, in order, then the axis's length."""
+    n = a.shape[-1]
+    found = np.where(a, np.arange(n), n)
+    found = np.sort(found, -1)[..., :size]
+    return np.concatenate([found, np.full((*a.shape[:-1], size - found.shape[-1]), n, np.int64)], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesSpec:
+    """Of each of `rows` rows of `n` truth values the positions of the first `size` true ones, then n."""
+
+    rows: int
+    n: int
+    size: int
+
+    def numpy(self, a: Any) -> Any:
+        """The meaning: the positions of each row of contiguous memory."""
+        return true_places(np.asarray(a).reshape(self.rows, self.n), self.size)
+
+
 @dataclass(frozen=True, slots=True)
 class KernelSpec:
     """A user's own kernel for one set of operands: what it is written in, and what it is given.

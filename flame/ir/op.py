@@ -23,7 +23,7 @@ class Kind(Enum):
     ELEMENTWISE = auto()  # out[i] = f(a[i], b[i], ...)
     MOVEMENT = auto()  # out[i] = a[index(i)]
     REDUCE = auto()  # out[i] = fold of a[i, r] over r
-    SEGMENT = auto()  # out[i] = fold of a[r] over r from b[i] to b[i + 1]: where folds begin and end are values
+    SEGMENT = auto()  # out[i] = fold of a[r] over r from b[i] to e[i]: where folds begin and end are values
     SCAN = auto()  # out[i, k] = fold of a[i, r] over r <= k
     GATHER = auto()  # out[i] = a[index(i, b[i])]: where to read is itself a value
     CONTRACT = auto()  # a product, a scatter or a sort: a library may do it, else `decompose`

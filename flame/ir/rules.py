@@ -116,6 +116,12 @@ def ranked(shape: Shape, *, axis: int, ranks: tuple[int, int], **_: Any) -> Shap
     return (*shape[:axis], ranks[1] - ranks[0], *shape[axis + 1 :])
 
 
+def placed(shape: Shape, *, size: int) -> Shape:
+    if not shape or size < 0:
+        raise ShapeError(f"{size} places along the last axis of {shape}; choose at least 0 of at least one axis")
+    return (*shape[:-1], size)
+
+
 def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     reduced(index, axes=(axis,))
     if len(shape) == len(index) and shape[axis] == 0 and prod(index):
@@ -125,14 +131,11 @@ def gathered(shape: Shape, index: Shape, *, axis: int) -> Shape:
     return index
 
 
-def segmented(shape: Shape, starts: Shape, *, axis: int) -> Shape:
-    out = tuple(n - 1 if a == axis else n for a, n in enumerate(starts))
-    fits = len(shape) == len(starts) > axis and all(
-        m == n for a, (m, n) in enumerate(zip(shape, out, strict=True)) if a != axis
-    )
-    if not fits or out[axis] < 0:
-        raise ShapeError(f"starts of shape {starts} do not fit {shape}: all axes but {axis} must agree")
-    return out
+def segmented(shape: Shape, begin: Shape, end: Shape, *, axis: int) -> Shape:
+    fits = begin == end and len(shape) == len(begin) > axis
+    if not fits or any(m != n for a, (m, n) in enumerate(zip(shape, begin, strict=True)) if a != axis):
+        raise ShapeError(f"ends of shapes {begin} and {end} do not fit {shape}: all axes but {axis} must agree")
+    return begin
 
 
 def scattered(index: Shape, value: Shape, *, axis: int, size: int) -> Shape:
@@ -236,6 +239,12 @@ def integers(*dtypes: DType, **_: Any) -> DType:
 def positions(*dtypes: DType, **_: Any) -> DType:
     if dtypes:
         keep(dtypes[0])
+    return dt.int64
+
+
+def places(*dtypes: DType, **_: Any) -> DType:
+    if dtypes[0] is not dt.boolean:
+        raise DTypeError(f"needs truth values, got {dtypes[0].name}; compare first, e.g. x > 0")
     return dt.int64
 
 

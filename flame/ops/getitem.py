@@ -17,9 +17,10 @@ from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.node import Node, Shape, apply
+from flame.ir.ops.index import running
 from flame.ops.create import tensor
 from flame.ops.elementwise import to_dtype, where
-from flame.ops.mask import nonzero, running
+from flame.ops.mask import nonzero
 from flame.ops.method import NUMBERS, constant, method
 from flame.ops.place import in_place
 from flame.ops.scatter import put_rows
@@ -286,7 +287,7 @@ def _masked(name: str, x: Tensor, mask: Tensor, value: Tensor) -> Tensor:
         raise IndexingError(f"{name}: a mask of shape {mask.shape} does not fit the tensor's {x.shape}")
     value, rest = _alike(name, x, value), x.shape[mask.ndim :]
     if value.ndim > len(rest) and mask.numel():
-        rows = running(reshape(mask, mask.numel())).realize()
+        rows = new(running(reshape(mask, mask.numel()).node), mask.device).realize()
         count = int(rows[-1].item())
         full = _fitted(name, value, (count, *rest))
         if not count or not prod(rest):

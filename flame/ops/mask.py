@@ -12,13 +12,13 @@ from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import spans
 from flame.ir.node import apply
-from flame.ir.ops.index import count_below
+from flame.ir.ops.index import running
 from flame.ops.elementwise import to_dtype, where
 from flame.ops.join import stack
 from flame.ops.method import method
 from flame.ops.place import in_place
-from flame.ops.shape import cut, expand, reshape
-from flame.tensor import Tensor, from_array, new, same_device
+from flame.ops.shape import expand, reshape
+from flame.tensor import Tensor, from_array, new, realize, same_device
 
 __all__ = ["argwhere", "masked_scatter", "masked_select", "nonzero", "nonzero_static", "unravel_index"]
 
@@ -55,8 +55,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     n = input.numel()
     if not input.ndim or not n or not size:
         return to_dtype(new(nd.expand(nd.const(fill_value), (size, input.ndim)), input.device), dt.int64)
-    counts = running(reshape(input, n).ne(0))
-    places = new(count_below(counts.node, apply("iota", n=size) + 1, 0), input.device)
+    places = new(apply("places", reshape(input, n).ne(0).node, size=size), input.device)
     there = reshape(places < n, (size, 1))
     return where(there, stack(_unravelled(places, input.shape), 1), fill_value)
 
@@ -71,30 +70,14 @@ def unravel_index(indices: Tensor, shape: int | Sequence[int]) -> tuple[Tensor, 
     return _unravelled(indices, sizes)
 
 
-LINE = 512  # elements that are counted one after the other, beside the other lines
-
-
-def running(truth: Tensor) -> Tensor:
-    """How many elements of a 1-d bool tensor are true up to each, itself included."""
-    n = truth.numel()
-    lines, flat = -(-n // LINE), nd.cast(truth.node, dt.int64)
-    if lines < 2:
-        return new(apply("cumsum", flat, axis=0, reverse=False), truth.device)
-    flat = apply("pad", flat, low=(0,), high=(lines * LINE - n,), step=(1,), fill=0)
-    inner = apply("cumsum", nd.reshape(flat, (lines, LINE)), axis=1, reverse=False)
-    totals = apply("slice", inner, start=(0, LINE - 1), stop=(lines, LINE), step=(1, 1))
-    before = apply("cumsum", totals, axis=0, reverse=False) - totals
-    counts = nd.reshape(inner + before, (lines * LINE,))
-    return new(apply("slice", counts, start=(0,), stop=(n,), step=(1,)), truth.device)
-
-
 def _places(flat: Tensor) -> Tensor:
-    """The positions of what is not 0 in a 1-d tensor: where its k-th true element lies, for each k."""
+    """The positions of what is not 0 in a 1-d tensor."""
     if not flat.numel():
         return to_dtype(flat, dt.int64)
-    counts = running(flat.ne(0)).realize()
-    count = int(cut(counts, 0, flat.numel() - 1, flat.numel()).item())
-    places = new(count_below(counts.node, apply("iota", n=count) + 1, 0), flat.device)
+    truth = flat.ne(0)
+    count = truth.sum()
+    realize(truth, count)  # what is true is computed once
+    places = new(apply("places", truth.node, size=int(count.item())), flat.device)
     spans.remember(places.node, spans.Span(0, flat.numel() - 1))
     return places
 
@@ -140,7 +123,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
             raise ShapeError(f"masked_scatter: {source.numel()} elements are too few for {wanted} places of the mask")
     if not places or not source.numel():
         return expand(input, shape)
-    order = running(reshape(full, places)) - 1
+    order = new(running(reshape(full, places).node), input.device) - 1
     index = where(order < 0, 0, order)
     check("masked_scatter", index, source.numel(), (index.node, source.numel()))
     found = new(apply("gather", reshape(source, source.numel()).node, index.node, axis=0), input.device, source)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_positions, trailing
+from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_position, trailing
 from flame.ir.node import Index, Node, memory, var
 from flame.ir.op import Kind
 from flame.ir.target import Target
@@ -54,7 +54,7 @@ def _must(roots: tuple[Node, ...], order: list[Node], target: Target) -> set[Nod
         elif n.op.kind is Kind.CALL:
             keep.update((n, *map(memory, n.src)))
         elif n.op.kind is Kind.SEGMENT:
-            keep.add(_source(n.src[1]))  # all elements of a row read where it begins: it is found once
+            keep.update(map(_source, n.src[1:]))  # all elements of a row read where it begins: it is found once
     return keep
 
 
@@ -206,8 +206,7 @@ class Walker:
                     self._moves[key] = tuple(map(self.simple, fold_position(m, at, space)))
                 return [(m.src[0], self._moves[key])]
             case Kind.SEGMENT:
-                value, begin, end = (tuple(map(self.simple, i)) for i in segment_positions(m, at))
-                return [(m.src[0], value), (m.src[1], begin), (m.src[1], end)]
+                return [(m.src[0], tuple(map(self.simple, segment_position(m, at)))), (m.src[1], at), (m.src[2], at)]
             case Kind.GATHER:
                 return [(m.src[1], at), (m.src[0], self._gathered(m, at))]
             case _:

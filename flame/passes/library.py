@@ -10,7 +10,7 @@ from math import prod
 
 from flame.ir import dtype as dt
 from flame.ir.graph import toposort
-from flame.ir.library import HostSpec, MatmulSpec, SortSpec, View
+from flame.ir.library import HostSpec, MatmulSpec, PlacesSpec, SortSpec, View
 from flame.ir.node import Node, apply, cast, reshape
 from flame.ir.op import Kind
 from flame.ir.target import Target
@@ -50,9 +50,20 @@ def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
     return apply("permute", found, order=tuple(order.index(i) for i in range(rank)))
 
 
+def places(node: Node, target: Target, simple: Scalars) -> Node:
+    """Rows of truth values as they lie in memory."""
+    (a,) = node.src
+    memory, _ = operand(a, simple, lambda view, shape: view == View.of(shape))
+    spec = PlacesSpec(prod(a.shape[:-1]), a.shape[-1], node["size"])
+    return reshape(
+        apply("call", memory, routine="places", spec=spec, of=(spec.rows, spec.size), as_=node.dtype), node.shape
+    )
+
+
 ROUTINES: dict[str, Routine] = {
     "matmul": matmul,
     "argsort": argsort,
+    "places": places,
     "convolution": convolution,
     "attention": attention,
     "attention_stats": attention_stats,

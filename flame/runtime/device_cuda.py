@@ -19,6 +19,7 @@ from flame.runtime import (
     lib_cudnn_attention,
     lib_cudnn_convolution,
     lib_host,
+    lib_select,
     lib_sort,
     user_cuda,
 )
@@ -35,9 +36,12 @@ CUDNN: dict[str, Callable[..., Any]] = {
 }
 
 
+WRITTEN = {"argsort": lib_sort.plan, "places": lib_select.plan}  # routines in CUDA C++
+
+
 def libraries() -> frozenset[str]:
     """The routines that the libraries here have."""
-    found = {"argsort"} | ({"matmul"} if lib_cublaslt.available() else set())
+    found = {*WRITTEN} | ({"matmul"} if lib_cublaslt.available() else set())
     return frozenset(found | ({*CUDNN, "attention_stats"} if lib_cudnn.available() else set()))
 
 
@@ -131,8 +135,8 @@ class CUDADevice(Device):
         if step.routine == "host":
             perform = lib_host.from_afar(step.spec, self.download_from, self._upload_to)
             return lambda at: perform(at[step.out], *(at[s] for s in step.inputs))
-        if step.routine == "argsort":
-            found = lib_sort.plan(step.spec)
+        if step.routine in WRITTEN:
+            found = WRITTEN[step.routine](step.spec)
             return cuda_routine.bind(found, step.inputs, step.out, self.target.cc, self.pool, self.stream)
         if step.routine in CUDNN:
             perform, operands = CUDNN[step.routine](step.spec, self.place), (*step.inputs, step.out, *step.more)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flame.ir.dtype import by_name
-from flame.ir.library import MatmulSpec, SortSpec, View, order, widened
+from flame.ir.library import MatmulSpec, PlacesSpec, SortSpec, View, order, widened
 
 Routine = Callable[..., None]
 SHARED_FROM = 1 << 22  # operations that are worth waking another thread for
@@ -139,4 +139,18 @@ def _sorted(spec: SortSpec, begin: int, end: int) -> Routine:
     return run
 
 
-ROUTINES: dict[str, Callable[..., list[Routine]]] = {"matmul": bind, "argsort": bind_sort}
+def bind_places(spec: PlacesSpec, threads: int = 1) -> list[Routine]:
+    """The positions of what is true in rows, as `run(out, a)` on addresses."""
+    given, made = (spec.rows, spec.n), (spec.rows, spec.size)
+
+    def run(out: int, x: int) -> None:
+        rows = array(x, np.dtype(np.bool_), given, View.of(given))
+        to = array(out, np.dtype(np.int64), made, View.of(made))
+        for row, line in zip(rows, to, strict=True):
+            found = np.flatnonzero(row)[: spec.size]
+            line[: len(found)], line[len(found) :] = found, spec.n
+
+    return [run]
+
+
+ROUTINES: dict[str, Callable[..., list[Routine]]] = {"matmul": bind, "argsort": bind_sort, "places": bind_places}

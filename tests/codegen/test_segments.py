@@ -13,6 +13,7 @@ from flame.ir.node import Node, apply
 from flame.ir.ops import index as index_ops
 from flame.ir.plan import Call
 from flame.ir.target import CPU, CUDA
+from flame.passes import segments as segment_pass
 from tests.support import check, compiled, kernels, offline, run_cpu, run_cuda_on_numpy
 
 RNG = np.random.default_rng(3)
@@ -121,3 +122,35 @@ def test_a_long_binary_search_is_planned_in_no_time():
     for target in (CPU, CUDA):
         compiled((nd.reshape(root, (1 << 10, 1 << 10)),), target)
     assert time.perf_counter() - start < 20
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["slices", "elements"])
+@pytest.mark.parametrize("name", COMBINES)
+def test_long_segments_are_folded_in_pieces(name, shared, monkeypatch):
+    """Some places have most of the values; pieces of pieces are reached too."""
+    monkeypatch.setattr(segment_pass, "LONG", 16)
+    monkeypatch.setattr(segment_pass, "PIECE", 4)
+    for shape, axis, size, skew in (
+        ((1000,), 0, 9, 3.0),
+        ((300, 4), 0, 40, 8.0),
+        ((3, 257), 1, 5, 99.0),
+        ((64,), 0, 1, 1.0),
+    ):
+        for dtype in (dt.float32, dt.bfloat16):
+            root, values = graph(name, shape, axis, size, dtype, shared, skew)
+            values[root.src[1]] = np.clip(values[root.src[1]], 0.97, 1.03).astype(dtype.numpy)
+            check((root,), run_cuda_on_numpy((root,), values), values, 20 if dtype is dt.float32 else 1, True)
+
+
+def test_no_lane_folds_a_long_segment():
+    root, values = graph("scatter_add", (1 << 14, 8), 0, 100, shared=True, skew=1000.0)
+    assert len(compiled((root,), CPU).plan.steps) < len(compiled((root,), CUDA).plan.steps)
+    check((root,), run_cuda_on_numpy((root,), values), values, 200, relative_to_all=True)
+
+
+def test_how_often_is_where_segments_end():
+    index = nd.leaf(0, (5000,), dt.int64)
+    ones = nd.expand(nd.const(1), (5000,))
+    root = apply("scatter_add", index, ones, axis=0, size=70)
+    assert not any(s.bounds for k in kernels((root,), CUDA) for s in statements(k.body) if isinstance(s, Loop))
+    both(root, {index: RNG.integers(0, 70, 5000)})

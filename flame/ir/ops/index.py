@@ -12,6 +12,7 @@ import numpy as np
 
 from flame.ir import dtype as dt
 from flame.ir import rules
+from flame.ir.library import true_places
 from flame.ir.node import Index, Node, Shape, apply, binary, cast, const, expand, like, reshape, where
 from flame.ir.op import OPS, Grads, Kind, Op, define
 from flame.ir.ops.elementwise import only
@@ -113,11 +114,27 @@ def scatter_by_segments(node: Node) -> Node:
     edges = reshape(apply("iota", n=size + 1), (size + 1, *(1,) * (len(line.shape) - at - 1)))
     edges = expand(edges, (*line.shape[:at], size + 1, *line.shape[at + 1 :]))
     starts = count_below(apply("gather", line, order, axis=at), cast(edges, line.dtype), at)
+    begin, end = (along(starts, at, slice(i, size + i)) for i in (0, 1))
     if shared:
-        order, starts = (reshape(n, (n.shape[0], *(1,) * len(rest))) for n in (order, starts))
-    order, starts = expand(order, value.shape), expand(starts, (*lead, size + 1, *rest))
+        order, begin, end = (reshape(n, (n.shape[0], *(1,) * len(rest))) for n in (order, begin, end))
+    begin, end = (expand(n, (*lead, size, *rest)) for n in (begin, end))
+    alike = value.src[0] if value.op.name == "expand" and value.src[0].op.name == "const" else None
+    if alike is not None and node.op.combine == "add":
+        return cast(end - begin, value.dtype) * expand(alike, begin.shape)
     fold = next(o for o in OPS.values() if o.kind is Kind.SEGMENT and o.combine == node.op.combine)
-    return apply(fold, apply("gather", value, order, axis=axis), starts, axis=axis)
+    return apply(fold, apply("gather", value, expand(order, value.shape), axis=axis), begin, end, axis=axis)
+
+
+def along(n: Node, axis: int, part: slice) -> Node:
+    """Some positions of one axis."""
+    start, stop, step = part.indices(n.shape[axis])
+    return apply(
+        "slice",
+        n,
+        start=tuple(start if a == axis else 0 for a in range(len(n.shape))),
+        stop=tuple(stop if a == axis else size for a, size in enumerate(n.shape)),
+        step=tuple(step if a == axis else 1 for a in range(len(n.shape))),
+    )
 
 
 def shared_index(index: Node, axis: int) -> bool:
@@ -147,6 +164,48 @@ def count_below(line: Node, value: Node, axis: int, right: bool = False) -> Node
         before = apply("logical_not", apply("gt" if right else "ge", element, value))
         found = where(apply("le", further, like(further, n)) & before, further, found)
     return found
+
+
+def places_by_search(node: Node) -> Node:
+    """How many are true up to each is sorted: a binary search in it finds the first that makes k + 1 of them."""
+    (a,) = node.src
+    axis, size = len(a.shape) - 1, node["size"]
+    counts = running(a)
+    wanted = expand(reshape(apply("iota", n=size), (*(1,) * axis, size)), node.shape) + 1
+    return count_below(counts, wanted, axis)
+
+
+LINE = 512  # elements that are counted one after the other, beside the other lines
+
+
+def running(truth: Node) -> Node:
+    """How many elements along the last axis are true up to each, itself included."""
+    *lead, n = truth.shape
+    axis, lines, flat = len(lead), -(-n // LINE), cast(truth, dt.int64)
+    if lines < 2:
+        return apply("cumsum", flat, axis=axis, reverse=False)
+    none = (0,) * axis
+    flat = apply("pad", flat, low=(*none, 0), high=(*none, lines * LINE - n), step=(1,) * (axis + 1), fill=0)
+    inner = apply("cumsum", reshape(flat, (*lead, lines, LINE)), axis=axis + 1, reverse=False)
+    totals = along(inner, axis + 1, slice(LINE - 1, LINE))
+    before = apply("cumsum", totals, axis=axis, reverse=False) - totals
+    counts = reshape(inner + expand(before, inner.shape), (*lead, lines * LINE))
+    return along(counts, axis, slice(0, n))
+
+
+define(
+    "places",
+    Kind.CONTRACT,
+    shape=rules.placed,
+    dtype=rules.places,
+    numpy=true_places,
+    grad=lambda g, y, a: (None,),
+    decompose=places_by_search,
+    batch=lambda n, y, a: apply("places", a, size=y["size"]),
+    examples=({"size": 2}, {"size": 7}),
+    public=False,
+    doc="The positions of the first true elements along the last axis, in order; then its length.",
+)
 
 
 def scattered_again(y: Node, name: str, index: Node, value: Node) -> Node:
@@ -215,14 +274,15 @@ scatter("scatter_min", "minimum", highest, extreme_grad("le", -1), "The smallest
 
 
 def segment_numpy(name: str) -> Callable[..., Any]:
-    def numpy(value: Any, starts: Any, axis: int) -> Any:
-        values, edges = np.moveaxis(value, axis, 0), np.clip(np.moveaxis(starts, axis, 0), 0, value.shape[axis])
-        out = of_neutral(OPS[name], (len(edges) - 1, *values.shape[1:]), value)
-        table = edges.reshape(len(edges), prod(edges.shape[1:]))
-        shared = out.size > 0 and bool((table == table[:, :1]).all())
+    def numpy(value: Any, begin: Any, end: Any, axis: int) -> Any:
+        values, count = np.moveaxis(value, axis, 0), value.shape[axis]
+        edges = [np.clip(np.moveaxis(e, axis, 0), 0, count) for e in (begin, end)]
+        out = of_neutral(OPS[name], (len(edges[0]), *values.shape[1:]), value)
+        tables = [e.reshape(len(e), prod(e.shape[1:])) for e in edges]
+        shared = out.size > 0 and all(bool((table == table[:, :1]).all()) for table in tables)
         for at in [(...,)] if shared else np.ndindex(*values.shape[1:]):
             for s in range(len(out)):
-                begin, end = (int(np.ravel(edges[(e, *at)])[0]) for e in (s, s + 1))
+                begin, end = (int(np.ravel(e[(s, *at)])[0]) for e in edges)
                 if begin < end:
                     part = values[(slice(begin, end), *at)].astype(out.dtype)
                     out[(s, *at)] = folding(OPS[name]).reduce(part, 0, dtype=out.dtype)
@@ -236,13 +296,13 @@ def segment(name: str, combine: str, identity: Any, dtype: Any, doc: str) -> Non
         name,
         Kind.SEGMENT,
         shape=rules.segmented,
-        dtype=lambda a, starts, **_: dtype(rules.first_by_index(a, starts)),
+        dtype=lambda a, begin, end, **_: dtype(rules.first_by_index(a, rules.keep(begin, end))),
         numpy=segment_numpy(name),
         combine=combine,
         identity=identity,
         examples=({"axis": 0}, {"axis": 1}),
         public=False,
-        doc=f"{doc} from each start to the next, in their order; of none the neutral value.",
+        doc=f"{doc} from each beginning to its end, in their order; of none the neutral value.",
     )
 
 
