@@ -23,6 +23,7 @@ from flame.passes.library import libraries
 from flame.passes.memory import place
 from flame.passes.naming import name_kernels
 from flame.passes.nest import nest
+from flame.passes.orders import orders
 from flame.passes.scans import scans
 from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
@@ -52,6 +53,7 @@ listeners: list[Callable[[Program], None]] = []
 def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:
     """The graph in which fusion works."""
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
+    roots = orders(roots)  # no order is made for the elements in it alone
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
     roots = scans(roots, target)  # no scan walks equal elements side by side, or a long line alone
     roots = segments(roots, target)  # no lane folds most of the values that a scatter sorted

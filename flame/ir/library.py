@@ -76,7 +76,10 @@ class MatmulSpec:
 
 @dataclass(frozen=True, slots=True)
 class SortSpec:
-    """Of the stable order of each of `rows` rows of `n` elements, the positions at some ranks; nan is the largest."""
+    """Of the stable order of each of `rows` rows of `n` elements, what has some ranks; nan is the largest.
+
+    What is wanted are positions, or the `values`, which may lose the sign of a nan and the order of equal zeros.
+    """
 
     dtype: str
     rows: int
@@ -84,15 +87,18 @@ class SortSpec:
     descending: bool
     ranks: tuple[int, int]  # from the first up to the second
     below: int = 0  # integers known to be 0 or more, and below this; 0 where nothing is known
+    values: bool = False
 
     @property
     def selected(self) -> int:
-        """How many positions of each row are wanted."""
+        """How many ranks of each row are wanted."""
         return self.ranks[1] - self.ranks[0]
 
     def numpy(self, a: Any) -> Any:
         """The meaning: the order of each row of contiguous memory."""
-        return order(np.asarray(a).reshape(self.rows, self.n), 1, self.descending, self.ranks)
+        rows = np.asarray(a).reshape(self.rows, self.n)
+        found = order(rows, 1, self.descending, self.ranks)
+        return np.take_along_axis(rows, found, 1) if self.values else found
 
 
 def true_places(a: Any, size: int) -> Any:

@@ -18,5 +18,7 @@ class Target:
     deterministic: bool = True  # libraries may only do what gives the same bits every time
 
 
-CPU = Target("cpu", libraries=frozenset({"matmul", "argsort", "places"}))
-CUDA = Target("cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul", "argsort", "places"}), cc=(9, 0))
+CPU = Target("cpu", libraries=frozenset({"matmul", "argsort", "sorted", "places"}))
+CUDA = Target(
+    "cuda", max_lanes=256, carry=8192, libraries=frozenset({"matmul", "argsort", "sorted", "places"}), cc=(9, 0)
+)

@@ -36,16 +36,25 @@ def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
     return apply("call", a, b, routine="matmul", spec=spec, of=node.shape, as_=node.dtype)
 
 
-def argsort(node: Node, target: Target, simple: Scalars) -> Node | None:
+def argsort(node: Node, target: Target, simple: Scalars) -> Node:
     """Rows side by side are sorted where they lie; another axis is turned into rows, and back."""
+    return _sort(node, simple, node["below"], False)
+
+
+def sorted_values(node: Node, target: Target, simple: Scalars) -> Node:
+    """The same for the values alone."""
+    return _sort(node, simple, 0, True)
+
+
+def _sort(node: Node, simple: Scalars, below: int, values: bool) -> Node:
     (a,), rank = node.src, len(node.shape)
     axis: int = node["axis"]
     order = (*(i for i in range(rank) if i != axis), axis)
     turned = apply("permute", a, order=order)
     memory, _ = operand(turned, simple, lambda view, shape: view == View.of(shape))
     n = a.shape[axis]
-    spec = SortSpec(a.dtype.name, prod(a.shape) // n, n, node["descending"], node["ranks"], node["below"])
-    found = apply("call", memory, routine="argsort", spec=spec, of=(spec.rows, spec.selected), as_=node.dtype)
+    spec = SortSpec(a.dtype.name, prod(a.shape) // n, n, node["descending"], node["ranks"], below, values)
+    found = apply("call", memory, routine=node.op.name, spec=spec, of=(spec.rows, spec.selected), as_=node.dtype)
     found = reshape(found, (*turned.shape[:-1], spec.selected))
     return apply("permute", found, order=tuple(order.index(i) for i in range(rank)))
 
@@ -63,6 +72,7 @@ def places(node: Node, target: Target, simple: Scalars) -> Node:
 ROUTINES: dict[str, Routine] = {
     "matmul": matmul,
     "argsort": argsort,
+    "sorted": sorted_values,
     "places": places,
     "convolution": convolution,
     "attention": attention,

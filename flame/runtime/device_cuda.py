@@ -36,7 +36,7 @@ CUDNN: dict[str, Callable[..., Any]] = {
 }
 
 
-WRITTEN = {"argsort": lib_sort.plan, "places": lib_select.plan}  # routines in CUDA C++
+WRITTEN = {"argsort": lib_sort.plan, "sorted": lib_sort.plan, "places": lib_select.plan}  # routines in CUDA C++
 
 
 def libraries() -> frozenset[str]:

@@ -108,6 +108,17 @@ def places(rows: np.ndarray, descending: bool, ranks: tuple[int, int]) -> np.nda
     return pairs.view(np.int64)[:, slice(*ranks)]
 
 
+def ranked(rows: np.ndarray, descending: bool, ranks: tuple[int, int]) -> np.ndarray:
+    """The values at some ranks of each row; of few ranks the smallest, which are selected first."""
+    first, last = ranks
+    if not descending and 0 < last <= rows.shape[1] // FEW:
+        found = np.sort(np.partition(widened(rows), last - 1, axis=1)[:, :last], axis=1)
+    else:
+        found = np.sort(widened(rows), axis=1)
+    found = np.flip(found, 1) if descending else found
+    return found[:, first:last]
+
+
 def _keys(rows: np.ndarray) -> np.ndarray | None:
     """Unsigned 32 bits in the order of the values, nan the largest; None for 64-bit values."""
     wide = widened(rows)
@@ -128,13 +139,14 @@ def bind_sort(spec: SortSpec, threads: int = 1) -> list[Routine]:
 
 def _sorted(spec: SortSpec, begin: int, end: int) -> Routine:
     """The order of a range of the rows."""
-    dtype, positions = by_name(spec.dtype).numpy, np.dtype(np.int64)
+    dtype = by_name(spec.dtype).numpy
+    result, perform = (dtype, ranked) if spec.values else (np.dtype(np.int64), places)
     given, made = (end - begin, spec.n), (end - begin, spec.selected)
-    read, written = begin * spec.n * dtype.itemsize, begin * spec.selected * positions.itemsize
+    read, written = begin * spec.n * dtype.itemsize, begin * spec.selected * result.itemsize
 
     def run(out: int, x: int) -> None:
         rows = array(x + read, dtype, given, View.of(given))
-        array(out + written, positions, made, View.of(made))[...] = places(rows, spec.descending, spec.ranks)
+        array(out + written, result, made, View.of(made))[...] = perform(rows, spec.descending, spec.ranks)
 
     return run
 
@@ -153,4 +165,9 @@ def bind_places(spec: PlacesSpec, threads: int = 1) -> list[Routine]:
     return [run]
 
 
-ROUTINES: dict[str, Callable[..., list[Routine]]] = {"matmul": bind, "argsort": bind_sort, "places": bind_places}
+ROUTINES: dict[str, Callable[..., list[Routine]]] = {
+    "matmul": bind,
+    "argsort": bind_sort,
+    "sorted": bind_sort,
+    "places": bind_places,
+}

@@ -13,9 +13,9 @@ FILE = "sort.cu"
 DIGITS, BITS = 256, 8  # of a pass
 THREADS = 512  # of a pass, and the most that a row in registers has
 BLOCK = 128  # threads that share a block, if their rows are short
-HELD = {"item32": 16, "item64": 16, "paired": 8}  # items that a lane holds
+HELD = {"item32": 16, "key32": 16, "item64": 16, "key64": 8, "paired": 8}  # items that a lane holds
 WIDE = 1024  # elements of a row that one warp orders, if two of their items fit where one pair does
-BYTES = {"item32": 4, "item64": 8, "paired": 16}
+BYTES = {"item32": 4, "key32": 4, "item64": 8, "key64": 8, "paired": 16}
 SHARE = 8  # a round of a selection leaves this part of the elements, or fewer
 COUNTED = 2048  # elements that a block counts at once
 BLOCKS = 1024  # that count
@@ -25,14 +25,21 @@ TILES = 256  # that keep a GPU busy
 def plan(spec: SortSpec) -> Routine:
     """Every launch that orders `spec.rows` rows."""
     key, bits = _key(spec)
-    item = "item32" if bits <= 16 and spec.n <= 1 << 16 else "item64" if bits <= 32 else "paired"
+    what, item = f"sorted<{key}, {bits}, {_flag(spec.descending)}, {_flag(spec.values)}>", _item(spec, bits)
     most = HELD[item] * THREADS
-    source = f"elements<{key}, {item}, {bits}, {_flag(spec.descending)}>"
+    source, out = f"elements<{what}, {item}>", f"values<{what}>" if spec.values else "places"
     if spec.n <= most:
-        return Routine(FILE, (_rows(source, item, "i64", spec, spec.rows, spec.n, spec.n),), {})
+        return Routine(FILE, (_rows(source, item, out, spec.ranks, spec.rows, spec.n, spec.n),), {})
     if spec.ranks[1] * SHARE <= most and spec.n < 1 << 32:
-        return _selection(spec, source, item, most)
-    return _radix(spec, key, bits)
+        return _selection(spec, source, item, out)
+    return _radix(spec, what, bits, 4 if key == "place64" else by_name(spec.dtype).size)
+
+
+def _item(spec: SortSpec, bits: int) -> str:
+    """What sort.cu calls a key, or a key and its position, of that many bits."""
+    if spec.values:
+        return "key32" if bits <= 32 else "key64"
+    return "item32" if bits <= 16 and spec.n <= 1 << 16 else "item64" if bits <= 32 else "paired"
 
 
 def _flag(truth: bool) -> str:
@@ -53,7 +60,7 @@ def _rows(
     source: str,
     item: str,
     out: str,
-    spec: SortSpec,
+    ranks: tuple[int, int],
     rows: int,
     n: int,
     size: int,
@@ -62,7 +69,6 @@ def _rows(
     """Ranks of each part of `size` elements of rows of `n`."""
     lanes, items = _shape(item, size)
     threads, parts = max(BLOCK, lanes), -(-n // size)
-    ranks = spec.ranks if out == "i64" else (0, spec.ranks[1])
     kernel = f"sort_rows<{source}, {item}, {out}, {lanes}, {items}, {threads}>"
     return Pass(kernel, -(-rows * parts // (threads // lanes)), threads, (*names, rows, n, size, parts, *ranks))
 
@@ -75,18 +81,18 @@ def _shape(item: str, size: int) -> tuple[int, int]:
     return cells // items, items
 
 
-def _selection(spec: SortSpec, source: str, item: str, most: int) -> Routine:
+def _selection(spec: SortSpec, source: str, item: str, out: str) -> Routine:
     """In each round every part of a row sends its first ranks on; the last round orders what is left."""
     passes: list[Pass] = []
-    take, n, given = spec.ranks[1], spec.n, "in0"
-    size = min(most, max(32 * HELD[item], SHARE * (1 << (take - 1).bit_length())))
     sizes: dict[str, int] = {}
+    take, n, given, most = spec.ranks[1], spec.n, "in0", HELD[item] * THREADS
+    size = min(most, max(32 * HELD[item], SHARE * (1 << (take - 1).bit_length())))
     while n > most:
         made, parts = f"round{len(passes)}", -(-n // size)
-        passes.append(_rows(source, item, item, spec, spec.rows, n, size, (given, made)))
+        passes.append(_rows(source, item, f"selected<{item}>", (0, take), spec.rows, n, size, (given, made)))
         sizes[made] = spec.rows * parts * take * BYTES[item]
         source, given, n = f"candidates<{item}>", made, parts * take
-    passes.append(_rows(source, item, "i64", spec, spec.rows, n, n, (given, "out")))
+    passes.append(_rows(source, item, out, spec.ranks, spec.rows, n, n, (given, "out")))
     return Routine(FILE, tuple(passes), sizes)
 
 
@@ -99,20 +105,20 @@ def _items(total: int, width: int) -> int:
     return most
 
 
-def _radix(spec: SortSpec, key: str, bits: int) -> Routine:
+def _radix(spec: SortSpec, what: str, bits: int, width: int) -> Routine:
     """All digits are counted at once; then each pass moves every key and its position to where its digit belongs."""
-    width = 4 if key == "place64" else by_name("int32" if key == "place32" else spec.dtype).size
     long = spec.n >= 1 << 30
     count, size = ("u64", 8) if long else ("u32", 4)
     items = _items(spec.rows * spec.n, max(width, size))
     passes, tiles = -(-bits // BITS), -(-spec.n // (THREADS * items))
-    shape = f"{key}, {count}, {bits}, {_flag(spec.descending)}"
+    shape = f"{what}, {count}"
     sizes = {"counts": spec.rows * passes * DIGITS * size}
     for i in range(passes):
         sizes |= {f"state{i}": spec.rows * tiles * DIGITS * size, f"ticket{i}": 4}
     cleared = len(sizes)
     for i in range(min(2, passes - 1)):
-        sizes |= {f"keys{i}": spec.rows * spec.n * width, f"places{i}": spec.rows * spec.n * size}
+        places = 1 if spec.values else spec.rows * spec.n
+        sizes |= {f"keys{i}": spec.rows * spec.n * width, f"places{i}": places * size}
     pieces = max(1, min(-(-BLOCKS // spec.rows), -(-spec.n // COUNTED)))
     piece = -(-spec.n // pieces // COUNTED) * COUNTED
     pieces = -(-spec.n // piece)

@@ -8,30 +8,62 @@ typedef unsigned long long u64;
 typedef long long i64;
 
 // --- keys ------------------------------------------------------------------------------------------------------------
-template <class Bits> __device__ Bits of_float(Bits raw, Bits infinity) {
-  const Bits sign = Bits(Bits(1) << (8 * sizeof(Bits) - 1)), magnitude = raw & Bits(~sign);
-  if (magnitude > infinity) return Bits(~Bits(0));
-  if (magnitude == 0) return sign;
-  return raw & sign ? Bits(~raw) : Bits(raw | sign);
-}
+template <class Bits> struct unsigned_key {
+  typedef Bits memory, bits;
+  static __device__ bits key(memory v) { return v; }
+  static __device__ bits exact(memory v) { return v; }
+  static __device__ memory value(bits k) { return k; }
+};
 
-struct boolean { typedef u8 memory, bits; static __device__ bits key(memory v) { return v; } };
-struct uint8 { typedef u8 memory, bits; static __device__ bits key(memory v) { return v; } };
-struct int8 { typedef u8 memory, bits; static __device__ bits key(memory v) { return v ^ 0x80; } };
-struct int16 { typedef u16 memory, bits; static __device__ bits key(memory v) { return v ^ 0x8000; } };
-struct int32 { typedef u32 memory, bits; static __device__ bits key(memory v) { return v ^ 0x80000000u; } };
-struct int64 { typedef u64 memory, bits; static __device__ bits key(memory v) { return v ^ (u64(1) << 63); } };
-struct float16 { typedef u16 memory, bits; static __device__ bits key(memory v) { return of_float<u16>(v, 0x7c00); } };
-struct bfloat16 { typedef u16 memory, bits; static __device__ bits key(memory v) { return of_float<u16>(v, 0x7f80); } };
-struct float32 { typedef u32 memory, bits; static __device__ bits key(memory v) { return of_float<u32>(v, 0x7f800000u); } };
-struct float64 { typedef u64 memory, bits; static __device__ bits key(memory v) { return of_float<u64>(v, 0x7ffull << 52); } };
-struct place32 { typedef u32 memory, bits; static __device__ bits key(memory v) { return v; } };  // of 0, 1, ..: short keys
-struct place64 { typedef u64 memory; typedef u32 bits; static __device__ bits key(memory v) { return bits(v); } };
+template <class Bits> struct signed_key {
+  typedef Bits memory, bits;
+  static constexpr Bits SIGN = Bits(Bits(1) << (8 * sizeof(Bits) - 1));
+  static __device__ bits key(memory v) { return v ^ SIGN; }
+  static __device__ bits exact(memory v) { return v ^ SIGN; }
+  static __device__ memory value(bits k) { return k ^ SIGN; }
+};
 
-template <class T, int BITS, bool DOWN> __device__ typename T::bits key_of(typename T::memory v) {
+// `key` makes all nan equal, and both zeros; `exact` tells the zeros apart, and `value` is its inverse but for nan's sign.
+template <class Bits, Bits INFINITE> struct float_key {
+  typedef Bits memory, bits;
+  static constexpr Bits SIGN = Bits(Bits(1) << (8 * sizeof(Bits) - 1));
+  static __device__ bits exact(memory v) {
+    if (Bits(v & Bits(~SIGN)) > INFINITE) return v | SIGN;
+    return v & SIGN ? Bits(~v) : Bits(v | SIGN);
+  }
+  static __device__ bits key(memory v) {
+    if (Bits(v & Bits(~SIGN)) > INFINITE) return Bits(~Bits(0));
+    return Bits(v & Bits(~SIGN)) == 0 ? SIGN : exact(v);
+  }
+  static __device__ memory value(bits k) { return k & SIGN ? Bits(k & Bits(~SIGN)) : Bits(~k); }
+};
+
+struct boolean : unsigned_key<u8> {};
+struct uint8 : unsigned_key<u8> {};
+struct int8 : signed_key<u8> {};
+struct int16 : signed_key<u16> {};
+struct int32 : signed_key<u32> {};
+struct int64 : signed_key<u64> {};
+struct float16 : float_key<u16, 0x7c00> {};
+struct bfloat16 : float_key<u16, 0x7f80> {};
+struct float32 : float_key<u32, 0x7f800000u> {};
+struct float64 : float_key<u64, (0x7ffull << 52)> {};
+struct place32 : unsigned_key<u32> {};  // what is 0 or more and below some number: its key is short
+struct place64 : unsigned_key<u32> { typedef u64 memory; };
+
+// What is sorted: elements of a kind, up or down, for their positions or for their values alone.
+template <class T, int KEY_BITS, bool DOWN, bool VALUES> struct sorted {
+  typedef typename T::memory memory;
   typedef typename T::bits bits;
-  return DOWN ? bits(~T::key(v)) & bits(~bits(0) >> (8 * sizeof(bits) - BITS)) : T::key(v);
-}
+  static constexpr int BITS = KEY_BITS;
+  static constexpr bool ALONE = VALUES;
+  static constexpr bits ONES = bits(bits(~bits(0)) >> (8 * sizeof(bits) - KEY_BITS));
+  static __device__ bits key(memory v) {
+    const bits k = VALUES ? T::exact(v) : T::key(v);
+    return DOWN ? bits(k ^ ONES) : k;
+  }
+  static __device__ memory value(bits k) { return T::value(DOWN ? bits(k ^ ONES) : k); }
+};
 
 // --- items -----------------------------------------------------------------------------------------------------------
 template <class Word, int SHIFT> struct packed {  // one word: the key above the position
@@ -41,6 +73,14 @@ template <class Word, int SHIFT> struct packed {  // one word: the key above the
   __device__ u32 place() const { return u32(word & Word(~Word(0) >> (8 * sizeof(Word) - SHIFT))); }
   __device__ bool before(packed other) const { return word < other.word; }
   __device__ packed of_lane(int mask) const { return {Word(__shfl_xor_sync(~0u, word, mask))}; }
+};
+
+template <class Word> struct alone {  // the key, where nobody asks for positions
+  Word word;
+  static __device__ alone made(u64 key, u32) { return {Word(key)}; }
+  static __device__ alone last() { return {Word(~Word(0))}; }
+  __device__ bool before(alone other) const { return word < other.word; }
+  __device__ alone of_lane(int mask) const { return {Word(__shfl_xor_sync(~0u, word, mask))}; }
 };
 
 struct paired {  // for keys of 64 bits
@@ -55,14 +95,28 @@ struct paired {  // for keys of 64 bits
 
 typedef packed<u32, 16> item32;
 typedef packed<u64, 32> item64;
+typedef alone<u32> key32;
+typedef alone<u64> key64;
 
-template <class T, class Item, int BITS, bool DOWN> struct elements {  // what a row is read from: elements
-  typedef typename T::memory memory;
-  static __device__ Item item(memory v, u32 place) { return Item::made(key_of<T, BITS, DOWN>(v), place); }
+template <class S, class Item> struct elements {  // a row is read from elements,
+  typedef typename S::memory memory;
+  static __device__ Item item(memory v, u32 place) { return Item::made(S::key(v), place); }
 };
-template <class Item> struct candidates {  // or items that an earlier launch selected
+template <class Item> struct candidates {  // or from items that an earlier launch selected;
   typedef Item memory;
   static __device__ Item item(memory v, u32) { return v; }
+};
+template <class Item> struct selected {  // it is written as items for the next launch,
+  typedef Item memory, staged;
+};
+struct places {  // as positions,
+  typedef i64 memory;
+  typedef u32 staged;
+  template <class Item> static __device__ staged of(Item x) { return x.place(); }
+};
+template <class S> struct values {  // or as values
+  typedef typename S::memory memory, staged;
+  template <class Item> static __device__ staged of(Item x) { return S::value(typename S::bits(x.word)); }
 };
 
 template <class A, class B> struct same { static constexpr bool value = false; };
@@ -150,13 +204,18 @@ __device__ void meet(Item (&x)[ITEMS], Item* shared, int mask, bool upper) {
   meet_lane<MIRROR>(x, mask, upper);
 }
 
-// Row r is cut into `parts` of `size` elements; of each part the ranks from `start` up to `stop` are written: as
-// positions, or as items among which the next launch selects. A part with fewer elements ends in last items.
+// Row r is cut into `parts` of `size` elements; of each part the ranks from `start` up to `stop` are written. A part
+// with fewer elements ends in last items.
 template <class In, class Item, class Out, int LANES, int ITEMS, int THREADS>
 __global__ void __launch_bounds__(THREADS)
-sort_rows(const typename In::memory* in, Out* out, i64 rows, i64 n, i64 size, i64 parts, i64 start, i64 stop) {
+sort_rows(const typename In::memory* in, typename Out::memory* out, i64 rows, i64 n, i64 size, i64 parts, i64 start, i64 stop) {
   constexpr int CELLS = THREADS * ITEMS, MEETING = LANES > 32 ? THREADS * meeting<Item, ITEMS>() : 1;
-  __shared__ union { u32 places[CELLS + CELLS / 32]; char items[MEETING * sizeof(Item)]; u64 aligned; } shared;
+  constexpr bool STAGED = !same<typename Out::memory, Item>::value;  // neighbouring lanes write neighbouring places
+  __shared__ union {
+    typename Out::staged ranked[STAGED ? CELLS + CELLS / 32 : 1];
+    char items[MEETING * sizeof(Item)];
+    u64 aligned;
+  } shared;
   Item* items = reinterpret_cast<Item*>(shared.items);
   const int tid = threadIdx.x, lane = tid % LANES;
   const i64 line = i64(blockIdx.x) * (THREADS / LANES) + tid / LANES, first = line % parts * size;
@@ -179,25 +238,25 @@ sort_rows(const typename In::memory* in, Out* out, i64 rows, i64 n, i64 size, i6
     merge_in_lane(x);
   }
   out += line * (stop - start);
-  if constexpr (same<Out, Item>::value) {
+  if constexpr (!STAGED) {
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) {
       const i64 rank = i64(lane) * ITEMS + i;
       if (real && start <= rank && rank < stop) out[rank - start] = x[i];
     }
-  } else {  // through shared memory, so that neighbouring lanes write neighbouring places
-    u32* places = shared.places + tid / LANES * (LANES * ITEMS + LANES * ITEMS / 32);
+  } else {
+    typename Out::staged* ranked = shared.ranked + tid / LANES * (LANES * ITEMS + LANES * ITEMS / 32);
     if (LANES > 32) __syncthreads();
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) {
       const int rank = lane * ITEMS + i;
-      places[rank + rank / 32] = x[i].place();
+      ranked[rank + rank / 32] = Out::of(x[i]);
     }
     if (LANES > 32) __syncthreads(); else __syncwarp();
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i) {
       const int rank = i * LANES + lane;
-      if (real && start <= rank && rank < stop) out[rank - start] = places[rank + rank / 32];
+      if (real && start <= rank && rank < stop) out[rank - start] = ranked[rank + rank / 32];
     }
   }
 }
@@ -208,10 +267,10 @@ constexpr int DIGITS = 256, WARP = 32;
 template <class In> __device__ u32 digit_of(In key, int shift) { return u32(key >> shift) & (DIGITS - 1); }
 
 // How often each digit occurs in each row: counts[row][pass][digit], which begin as 0.
-template <class T, class Count, int BITS, bool DOWN>
+template <class S, class Count>
 __global__ void __launch_bounds__(512)
-count_digits(const typename T::memory* in, Count* counts, i64 n, i64 pieces, i64 piece) {
-  constexpr int PASSES = (BITS + 7) / 8;
+count_digits(const typename S::memory* in, Count* counts, i64 n, i64 pieces, i64 piece) {
+  constexpr int PASSES = (S::BITS + 7) / 8;
   __shared__ u32 found[PASSES][DIGITS];
   const i64 row = blockIdx.x / pieces, begin = blockIdx.x % pieces * piece;
   const i64 end = begin + piece < n ? begin + piece : n;
@@ -219,13 +278,13 @@ count_digits(const typename T::memory* in, Count* counts, i64 n, i64 pieces, i64
   __syncthreads();
   in += row * n;
   for (i64 base = begin; base < end; base += 512 * 4) {
-    typename T::bits keys[4];
+    typename S::bits keys[4];
     bool there[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const i64 p = base + i * 512 + threadIdx.x;
       there[i] = p < end;
-      keys[i] = there[i] ? key_of<T, BITS, DOWN>(in[p]) : typename T::bits(0);
+      keys[i] = there[i] ? S::key(in[p]) : typename S::bits(0);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i)
@@ -298,13 +357,13 @@ template <class Count> __device__ Count looked_back(volatile Count* state, i64 t
 
 // One pass: the elements of a tile go where the digits before theirs, the tiles before theirs and the equal ones before
 // them in the tile leave off. Tiles take their numbers in the order in which they begin, so none waits for a later one.
-template <class T, class Count, int BITS, bool DOWN, int THREADS, int ITEMS, bool FIRST, bool LAST>
+template <class S, class Count, int THREADS, int ITEMS, bool FIRST, bool LAST>
 __global__ void __launch_bounds__(THREADS, 1024 / THREADS)
-radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, void* places_out, const Count* counts,
-           Count* state, u32* ticket, i64 n, i64 tiles, i64 pass, i64 start, i64 stop) {
-  typedef typename T::bits Bits;
-  constexpr int TILE = THREADS * ITEMS, WARPS = THREADS / WARP, PASSES = (BITS + 7) / 8;
-  __shared__ union { u32 found[WARPS][DIGITS]; Bits keys[TILE]; Count places[TILE]; } shared;
+radix_pass(const void* in, const Count* places_in, typename S::bits* keys_out, void* out, const Count* counts, Count* state,
+           u32* ticket, i64 n, i64 tiles, i64 pass, i64 start, i64 stop) {
+  typedef typename S::bits Bits;
+  constexpr int TILE = THREADS * ITEMS, WARPS = THREADS / WARP, PASSES = (S::BITS + 7) / 8;
+  __shared__ union { u32 found[WARPS][DIGITS]; Bits keys[TILE]; Count places[S::ALONE ? 1 : TILE]; } shared;
   __shared__ Count target[DIGITS];
   __shared__ u32 first[DIGITS], number;
   __shared__ Count of_warps[WARPS];
@@ -322,7 +381,7 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
     key[i] = Bits(~Bits(0));
     if (p < size) {
       if constexpr (FIRST)
-        key[i] = key_of<T, BITS, DOWN>(static_cast<const typename T::memory*>(in)[row * n + begin + p]);
+        key[i] = S::key(static_cast<const typename S::memory*>(in)[row * n + begin + p]);
       else
         key[i] = static_cast<const Bits*>(in)[row * n + begin + p];
     }
@@ -376,9 +435,13 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
     if (p < size) {
       const Bits k = shared.keys[p];
       to[i] = target[digit_of(k, shift)] + Count(p);
-      if constexpr (!LAST) keys_out[row * n + to[i]] = k;
+      if constexpr (!LAST)
+        keys_out[row * n + to[i]] = k;
+      else if (const i64 at = to[i]; S::ALONE && start <= at && at < stop)
+        static_cast<typename S::memory*>(out)[row * (stop - start) + at - start] = S::value(k);
     }
   }
+  if constexpr (S::ALONE) return;
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < ITEMS; ++i) {
@@ -394,9 +457,9 @@ radix_pass(const void* in, const Count* places_in, typename T::bits* keys_out, v
     const int p = i * THREADS + tid;
     if (p < size) {
       if constexpr (!LAST)
-        static_cast<Count*>(places_out)[row * n + to[i]] = shared.places[p];
+        static_cast<Count*>(out)[row * n + to[i]] = shared.places[p];
       else if (const i64 at = to[i]; start <= at && at < stop)
-        static_cast<i64*>(places_out)[row * (stop - start) + at - start] = i64(shared.places[p]);
+        static_cast<i64*>(out)[row * (stop - start) + at - start] = i64(shared.places[p]);
     }
   }
 }

@@ -3,6 +3,8 @@
 # The entries of a table are lambdas, which cannot say their types.
 """Sorting: the order of elements as positions. What is sorted, selected or ranked gathers at them."""
 
+import numpy as np
+
 from flame.ir import rules
 from flame.ir.library import order
 from flame.ir.node import Node, apply, cast, expand, reshape
@@ -46,6 +48,31 @@ def ordered(a: Node, axis: int, descending: bool = False, ranks: tuple[int, int]
     return apply("argsort", a, axis=axis, descending=descending, ranks=ranks or (0, a.shape[axis]), below=below)
 
 
+def sorted_grad(g: Node, y: Node, a: Node) -> tuple[Node]:
+    """What flows to a rank flows to where its element lies."""
+    axis = y["axis"]
+    return (apply("scatter_add", ordered(a, axis, y["descending"], y["ranks"]), g, axis=axis, size=a.shape[axis]),)
+
+
+EXAMPLES = tuple(
+    {"axis": axis, "descending": down, "ranks": ranks}
+    for axis, n in ((0, 3), (1, 4))
+    for down, ranks in ((False, (0, n)), (True, (0, n)), (True, (1, 3)))
+)
+
+define(
+    "sorted",
+    Kind.CONTRACT,
+    shape=rules.ranked,
+    dtype=rules.keep,
+    numpy=lambda a, axis, descending, ranks: np.take_along_axis(a, order(a, axis, descending, ranks), axis),
+    grad=sorted_grad,
+    decompose=lambda y: apply("gather", y.src[0], ordered(y.src[0], **dict(y.attrs)), axis=y["axis"]),
+    batch=lambda n, y, a: apply("sorted", a, **{**dict(y.attrs), "axis": y["axis"] + 1}),
+    examples=EXAMPLES,
+    public=False,
+    doc="The elements at some ranks of the order along one axis; nan is the largest.",
+)
 define(
     "argsort",
     Kind.CONTRACT,
@@ -55,11 +82,7 @@ define(
     grad=lambda g, y, a: (None,),
     decompose=argsort_by_counting,
     batch=lambda n, y, a: ordered(a, y["axis"] + 1, y["descending"], y["ranks"], y["below"]),
-    examples=tuple(
-        {"axis": axis, "descending": down, "ranks": ranks, "below": 0}
-        for axis, n in ((0, 3), (1, 4))
-        for down, ranks in ((False, (0, n)), (True, (0, n)), (True, (1, 3)))
-    ),
+    examples=tuple({**e, "below": 0} for e in EXAMPLES),
     public=False,
     doc="Positions at some ranks of the order along one axis; equal elements keep theirs, nan is the largest.",
 )
