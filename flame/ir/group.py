@@ -48,7 +48,7 @@ def row_of(n: Node, lanes: int) -> Space:
 
 def scan_of(n: Node, lanes: int) -> Space:
     """The space of a scan: the lanes of a row share it, or each walks along its axis at one place of all others."""
-    length = n.shape[n["axis"]]
+    length = n.shape[int(n["axis"])]
     if lanes > 1 and trailing(n):
         return Space(prod(n.shape) // length, length, walk=-1 if n["reverse"] else 1)
     return _columns(n)
@@ -61,7 +61,7 @@ def trailing(n: Node) -> bool:
 
 
 def _columns(n: Node) -> Space:
-    length = n.shape[n["axis"]]
+    length = n.shape[int(n["axis"])]
     return Space(prod(n.shape) // length if length else 0, scan=length)
 
 

@@ -103,9 +103,8 @@ class SortSpec:
 
 def true_places(a: Any, size: int) -> Any:
     """The first `size` positions of what is true along the last axis, in order, then the axis's length."""
-    n = a.shape[-1]
-    found = np.where(a, np.arange(n), n)
-    found = np.sort(found, -1)[..., :size]
+    n: int = a.shape[-1]
+    found: Any = np.sort(np.where(a, np.arange(n), n), -1)[..., :size]
     return np.concatenate([found, np.full((*a.shape[:-1], size - found.shape[-1]), n, np.int64)], -1)
 
 

@@ -54,7 +54,7 @@ def _in_parts(n: Node) -> Node:
 
 def _steps(n: Node) -> int:
     """How many elements of a line one lane, or one block, walks over; all where the lines keep the machine busy."""
-    size = n.shape[n["axis"]]
+    size = n.shape[int(n["axis"])]
     lines = prod(n.shape) // size if size else 0
     if trailing(n):
         return max(ROW, -(-prod(n.shape) // ROWS)) if lines and size > ROW and lines < ROWS else size
