@@ -112,7 +112,10 @@ class Code:
     work: int  # elements visited, over all blocks: what decides whether threads share it
     share: int = 1  # items or elements of the outer loop that one block takes
     resident: int = 1  # blocks that must fit on a multiprocessor at once: it bounds the registers of a thread
+    shared: int = 0  # bytes of shared memory that a launch must ask for
+    cluster: int = 1  # neighbouring blocks that see each other's shared memory
 
     def options(self, cc: tuple[int, int]) -> tuple[tuple[str, Any], ...]:
         """What a compiler for a GPU of that compute capability must be told."""
-        return (("cc", cc), ("threads", self.threads), ("resident", self.resident))
+        together = (("cluster", self.cluster),) if self.cluster > 1 else ()
+        return (("cc", cc), ("threads", self.threads), ("resident", self.resident), *together)

@@ -284,11 +284,12 @@ def load(cubin: bytes, name: str) -> Function:
 Grid = int | tuple[int, ...]
 
 
-def pack(function: Function, blocks: Grid, threads: Grid, pointers: Sequence[int]) -> Callable:
+def pack(function: Function, blocks: Grid, threads: Grid, pointers: Sequence[int], shared: int = 0) -> Callable:
     """A function `launch(stream)` of a kernel, its parameters packed once; blocks and threads along one axis, or three.
 
-    Parameter k has the 8 bytes at address `pointers[k]`, read at each launch: fill them before it. The memory behind
-    `pointers` must outlive the launch function. `stream` is a Stream's handle (`stream.handle`), or 0.
+    Parameter k has the bytes at address `pointers[k]`, read at each launch: fill them before it. The memory behind
+    `pointers` must outlive the launch function. `stream` is a Stream's handle (`stream.handle`), or 0; `shared` are
+    bytes of shared memory beside what the kernel declares.
     """
     grid = (blocks, 1, 1) if isinstance(blocks, int) else blocks
     block = (threads, 1, 1) if isinstance(threads, int) else threads
@@ -298,11 +299,14 @@ def pack(function: Function, blocks: Grid, threads: Grid, pointers: Sequence[int
         raise DeviceError(
             f"{function.name}: {blocks} blocks of {threads} threads; 1 to 2147483647 of 1 to 1024 may run"
         )
+    if shared:
+        key = driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        check(driver().cuFuncSetAttribute(function.handle, key, shared), f"giving {function.name} {shared} bytes")
     packed = (ctypes.c_void_p * max(len(pointers), 1))(*pointers)
     at, call, handle = ctypes.addressof(packed), driver().cuLaunchKernel, function.handle
 
     def launch(stream=0, _keep=packed):
-        status = call(handle, *grid, *block, 0, stream, at, 0)[0]
+        status = call(handle, *grid, *block, shared, stream, at, 0)[0]
         if status:
             _fail(status, f"launching {function.name} on {blocks} blocks of {threads} threads")
 

@@ -20,7 +20,7 @@ from flame.errors import CompileError
 from flame.runtime import cache
 
 FAST = {"contract", "nsz", "arcp", "afn"}  # never nnan or ninf: -inf is the identity of maximum
-TYPES = {"address": "int64", "bool": "boolean", "bfloat16": "float32", "float16": "float32"}
+TYPES = {"address": "int64", "map": "int64", "bool": "boolean", "bfloat16": "float32", "float16": "float32"}
 TYPES |= {"float8_e4m3fn": "float32", "float8_e5m2": "float32"}
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
 
@@ -33,17 +33,23 @@ def compile_cuda(source: str, name: str, signature: tuple[str, ...], options: tu
     """The cubin of kernel `name`; `options` are pairs: ("cc", (9, 0)), ("threads", 256), ("resident", 4).
 
     `threads` is the size of a block, `resident` how many blocks must fit on a multiprocessor: both bound the registers.
+    `cluster` is how many neighbouring blocks run side by side and see each other's shared memory.
     """
-    chosen = dict(options)
-    return assemble(ptx_cuda(source, name, signature, options), tuple(chosen["cc"]))
+    return assemble(ptx_cuda(source, name, signature, options), machine(signature, options))
+
+
+def machine(signature: tuple[str, ...], options: tuple) -> tuple[int | str, ...]:
+    """The compute capability to compile for: tensor maps come with what only (9, 0, "a") itself runs."""
+    cc = tuple(dict(options)["cc"])
+    return (*cc, "a") if "map" in signature else cc
 
 
 def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> str:
-    """The PTX of kernel `name`, whose arguments after n are `signature`: "address" or a register type each."""
+    """The PTX of kernel `name`, whose arguments after n are `signature`: "address", "map" or a register type each."""
     from flame.runtime.cuda_emit import targeting
 
     chosen = dict(options)
-    cc, threads, resident = tuple(chosen["cc"]), chosen.get("threads"), chosen.get("resident", 1)
+    cc, threads, resident = machine(signature, options), chosen.get("threads"), chosen.get("resident", 1)
     bounds = (threads, resident) if threads and resident > 1 else threads
     path = cache.source_file(source, name)
     with _lock:
@@ -64,7 +70,19 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
         except Exception as problem:
             raise CompileError(_explain(path, name, cc, problem)) from problem
     text = text.replace("div.approx.ftz.f32", "div.full.ftz.f32")  # the former gives 0 for divisors above 2**126
-    return text.replace(entry(text), name)  # profilers and debuggers show the name without Numba's mangling
+    text = text.replace(entry(text), name)  # profilers and debuggers show the name without Numba's mangling
+    for place in (k for k, kind in enumerate(signature, start=1) if kind == "map"):
+        text = _by_value(text, f"{name}_param_{place}")
+    if chosen.get("cluster", 1) > 1:
+        text = re.sub(r"(\.maxntid[^\n]*\n)", rf"\1.reqnctapercluster {chosen['cluster']}, 1, 1\n", text, count=1)
+    return text
+
+
+def _by_value(ptx: str, parameter: str) -> str:
+    """The parameter as the 128 bytes of a tensor map, whose address the kernel takes: Numba knows no such type."""
+    declared = re.sub(rf"\.param \.[us]64 {parameter}\b", f".param .align 64 .b8 {parameter}[128]", ptx)
+    address = rf"mov.b64 \1, {parameter};\n\tcvta.param.u64 \1, \1;"
+    return re.sub(rf"ld\.param\.[bus]64\s+(%rd\d+), \[{parameter}\];", address, declared)
 
 
 def compile_user(function, arguments: tuple, cc: tuple[int, ...]) -> tuple[bytes, str]:

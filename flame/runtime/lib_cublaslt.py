@@ -10,7 +10,6 @@ import itertools
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from flame.errors import DeviceError
 from flame.ir.library import MatmulSpec
+from flame.ir.product import Product, orient, simplify
 from flame.runtime import cuda
 
 SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -25,25 +25,6 @@ KIND = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_3
 MIB = 2**20
 
 _lock = threading.RLock()
-
-
-@dataclass(frozen=True)
-class Product:
-    """A MatmulSpec without offsets; strides in elements are (row, column, *batch), in the order of `batch`."""
-
-    dtype: str
-    m: int
-    n: int
-    k: int
-    batch: tuple[int, ...]
-    a_strides: tuple[int, ...]
-    b_strides: tuple[int, ...]
-
-    @staticmethod
-    def of(spec: MatmulSpec) -> "Product":
-        """The product that a spec means, its views' offsets aside."""
-        a, b = ((*view.strides[-2:], *view.strides[:-2]) for view in (spec.a, spec.b))
-        return Product(spec.dtype, spec.m, spec.n, spec.k, tuple(spec.batch), a, b)
 
 
 @functools.cache
@@ -112,38 +93,6 @@ def _bind(spec: MatmulSpec, ordinal: int) -> Callable:
 
 
 # --- shapes ---------------------------------------------------------------------------------------
-def _orient(rows: int, columns: int, row: int, column: int) -> tuple[bool, int] | None:
-    """(transposed, leading dimension) of a row-major reading, or None; an extent of 1 has any stride."""
-    if (column == 1 or columns == 1) and (row >= columns or rows == 1):
-        return False, max(row if rows > 1 else columns, columns, 1)
-    if (row == 1 or rows == 1) and (column >= rows or columns == 1):
-        return True, max(column if columns > 1 else rows, rows, 1)
-    return None
-
-
-def simplify(spec: Product) -> Product:
-    """The same product with as few batch dimensions as its strides allow; rows of one `b` become rows of `a`."""
-    dims = [d for d in zip(spec.batch, spec.a_strides[2:], spec.b_strides[2:], strict=True) if d[0] != 1]
-    merged: list[tuple[int, int, int]] = []
-    for size, a, b in dims:
-        if merged and merged[-1][1] == a * size and merged[-1][2] == b * size:
-            merged[-1] = (merged[-1][0] * size, a, b)
-        else:
-            merged.append((size, a, b))
-    m, (row, column) = spec.m, spec.a_strides[:2]
-    while merged and merged[-1][2] == 0:
-        size, a, _ = merged[-1]
-        if m != 1 and a != m * row:
-            break
-        taller = (m * size, spec.k, a if m == 1 else row, column)
-        if _orient(*taller) is None:
-            break
-        m, row = taller[0], taller[2]
-        merged.pop()
-    sizes, a, b = zip(*merged, strict=True) if merged else ((), (), ())
-    return Product(spec.dtype, m, spec.n, spec.k, sizes, (row, column, *a), (*spec.b_strides[:2], *b))
-
-
 def outer_loop(spec: Product) -> tuple[Product, int, list[tuple[int, ...]]]:
     """A product of at most one batch dimension (the longest), its stride in out, byte offsets for the others."""
     if not spec.batch:
@@ -217,8 +166,8 @@ def describe(spec: Product, out_stride: int) -> tuple[int, int, int, int]:
     double = spec.dtype == "float64"
     compute = cublas.ComputeType.COMPUTE_64F if double else cublas.ComputeType.COMPUTE_32F
     operation = lt.matmul_desc_create(int(compute), int(kinds.CUDA_R_64F if double else kinds.CUDA_R_32F))
-    left = _orient(spec.m, spec.k, *spec.a_strides[:2])
-    right = _orient(spec.k, spec.n, *spec.b_strides[:2])
+    left = orient(spec.m, spec.k, *spec.a_strides[:2])
+    right = orient(spec.k, spec.n, *spec.b_strides[:2])
     assert left is not None and right is not None, spec  # `supports` was asked before
     (a_turned, a_leading), (b_turned, b_leading) = left, right
     set_, get, names = lt.matmul_desc_set_attribute, lt.get_matmul_desc_attribute_dtype, lt.MatmulDescAttribute

@@ -2,7 +2,7 @@
 
 Families are made on demand by name: `load8_bfloat16_if`, `store4_float32`, `gather_add_float32_256x2`, `to_bfloat16`.
 bfloat16 and float16 live in memory only: a load widens to float32, a store rounds to nearest even. What each emits is
-in cuda_memory.py, cuda_lanes.py and cuda_math.py; this file alone turns emitters into intrinsics of Numba's compiler.
+in cuda_memory.py, cuda_lanes.py, cuda_math.py, cuda_tensor.py; this file alone turns emitters into Numba's intrinsics.
 Compute capability 8.0 and later is the target; 7.5 compiles too, with bit arithmetic for what it lacks.
 """
 
@@ -12,7 +12,7 @@ import re
 from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8  # noqa: F401
 from numba.cuda.extending import intrinsic
 
-from flame.runtime import cuda_lanes, cuda_math, cuda_memory
+from flame.runtime import cuda_lanes, cuda_math, cuda_memory, cuda_tensor
 from flame.runtime.cuda_emit import F64, SIZE, VALUE, constant
 
 COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
@@ -76,6 +76,8 @@ nan = plain("nan", types.float64, lambda b: constant(F64, float("nan")))
 thread = plain("thread", types.int64, cuda_lanes.thread_register("tid.x"))
 block = plain("block", types.int64, cuda_lanes.thread_register("ctaid.x"))
 barrier = plain("barrier", types.void, cuda_lanes.barrier)
+cluster_rank = plain("cluster_rank", types.int64, cuda_tensor.cluster_rank)
+tile_memory = plain("tile_memory", types.int64, cuda_tensor.tile_memory)
 
 
 def _access(name, kind, width, dtype, guarded):
@@ -111,6 +113,16 @@ def _cast(name, dtype):
     return define(name, 1, cuda_math.cast(dtype))
 
 
+def _wgmma(name, dtype, columns, left, right):
+    return fixed(name, cuda_tensor.wgmma(dtype, int(columns), left, right))
+
+
+def _tensor(name, *found):
+    rules = {**cuda_tensor.TOLD, **cuda_tensor.MAPPED}
+    make = cuda_tensor.told if name in cuda_tensor.TOLD else cuda_tensor.mapped
+    return fixed(name, make(*rules[name]))
+
+
 DTYPES = "|".join(VALUE)
 REGISTERS = "|".join(name for name in VALUE if SIZE[name] >= 4 or not name.startswith(("float", "bfloat")))
 FAMILIES = (
@@ -121,6 +133,12 @@ FAMILIES = (
     (re.compile(rf"fold_({COMBINES})_({REGISTERS})"), _fold),
     (re.compile(rf"(put|get)_(tile\d+)_({REGISTERS})_([1-9]\d*)(_if)?"), _tile),
     (re.compile(rf"to_({DTYPES})"), _cast),
+    (re.compile(r"wgmma_(bfloat16|float16)_(\d+)_([mk])([nk])"), _wgmma),
+    (re.compile(r"wgmma_wait(\d+)_(\d+)"), lambda n, p, c: fixed(n, cuda_tensor.wgmma_wait(int(c), int(p)))),
+    (re.compile(r"accumulators_(\d+)"), lambda n, c: fixed(n, cuda_tensor.accumulators(int(c)))),
+    (re.compile(r"stmatrix_(bfloat16|float16)"), lambda n, d: fixed(n, cuda_tensor.stmatrix(d))),
+    (re.compile(r"store_wait(\d)"), lambda n, p: fixed(n, cuda_tensor.store_wait(int(p)))),
+    (re.compile("|".join([*cuda_tensor.TOLD, *cuda_tensor.MAPPED])), _tensor),
 )
 
 

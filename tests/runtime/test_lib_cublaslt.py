@@ -26,8 +26,8 @@ def product(a: np.ndarray, b: np.ndarray) -> Product:
 def library_multiply(spec: Product, out_stride: int, first: np.ndarray, second: np.ndarray, out: np.ndarray):
     """What the library does with `describe`'s numbers: column-major matrices, an offset a batch."""
     (a_turned, lda), (b_turned, ldb) = (
-        lib._orient(spec.m, spec.k, *spec.a_strides[:2]),
-        lib._orient(spec.k, spec.n, *spec.b_strides[:2]),
+        lib.orient(spec.m, spec.k, *spec.a_strides[:2]),
+        lib.orient(spec.k, spec.n, *spec.b_strides[:2]),
     )
     for i in range(spec.batch[0] if spec.batch else 1):
         steps = [each[2] * i if spec.batch else 0 for each in (spec.a_strides, spec.b_strides)]

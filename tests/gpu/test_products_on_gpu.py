@@ -1,0 +1,72 @@
+"""Printed matrix products on a GPU: every tile, both orientations of both operands, batches, sizes that fit no tile."""
+
+import numpy as np
+import pytest
+
+from flame.codegen.print_product import codes
+from flame.ir.library import MatmulSpec, View
+from flame.ir.tile import TILES, shape
+from flame.runtime import devices, lib_tensor
+
+pytestmark = pytest.mark.gpu
+SIZES = {
+    "one tile": ((), 128, 128, 64 * 130),
+    "many tiles": ((), 1024, 2048, 512),
+    "odd": ((), 1000, 968, 200),
+    "several tiles a block": ((), 5000, 3000, 1000),
+    "short": ((), 2048, 4096, 32),
+    "batch": ((3,), 520, 392, 264),
+    "wide batch": ((40,), 256, 256, 64),
+}
+
+
+def half(x: np.ndarray) -> np.ndarray:
+    """float32 values rounded to bfloat16, as their 16 bits."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def wide(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def spec_of(batch, m, n, k, left, right, shared=False) -> MatmulSpec:
+    """A product whose operands lie side by side along the named axes; `shared`: one right operand for the batch."""
+    a = (*(m * k for _ in batch), *((k, 1) if left == "k" else (1, m)))
+    b = (*(0 if shared else k * n for _ in batch), *((1, k) if right == "k" else (n, 1)))
+    return MatmulSpec("bfloat16", batch, m, n, k, View(0, a), View(0, b))
+
+
+@pytest.mark.parametrize("forms", ["kk", "kn", "mk", "mn"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_tile_gives_the_product(size, forms):
+    device = devices.get("cuda")
+    if device.target.cc != (9, 0):
+        pytest.skip("wgmma is compute capability 9.0's")
+    batch, m, n, k = SIZES[size]
+    shared = size == "wide batch" and forms[1] == "k"
+    spec = spec_of(batch, m, n, k, *forms, shared)
+    rng = np.random.default_rng(1)
+    count = int(np.prod(batch, dtype=int))
+    a = half(rng.standard_normal((count, *((m, k) if forms[0] == "k" else (k, m)))))
+    b = half(rng.standard_normal((1 if shared else count, *((n, k) if forms[1] == "k" else (k, n)))))
+    left = wide(a) if forms[0] == "k" else wide(a).swapaxes(1, 2)
+    right = wide(b).swapaxes(1, 2) if forms[1] == "k" else wide(b)
+    expected = np.matmul(left, right)
+    assert shape(spec) is not None
+    made = codes(spec)
+    assert len(made) >= len(TILES) - 1
+    buffers = [device.pool.buffer(x.nbytes, "test") for x in (a, b)]
+    for buffer, x in zip(buffers, (a, b), strict=True):
+        device.upload(x, buffer)
+    out = device.pool.buffer(expected.size * 2, "test")
+    found = np.empty(expected.shape, np.uint16)
+    kernels = device.kernels([c for _, c in made])
+    for (tile, c), function in zip(made, kernels, strict=True):
+        run = lib_tensor.bind(spec, tile, c, function, 132)
+        device._fill(out.address, out.nbytes)
+        for _ in range(3):
+            run(buffers[0].address, buffers[1].address, out.address, stream=device.stream.handle)
+        device.download_from(out.address, found)
+        error = np.linalg.norm(wide(found) - expected) / np.linalg.norm(expected)
+        assert error < 3e-3, (tile.name, error)
