@@ -5,18 +5,20 @@ graph --optimize()--> graph --schedule()--> plan --code()--> text --runtime--> n
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flame.codegen.lower import lower
 from flame.codegen.print_cpu import CPUPrinter
 from flame.codegen.print_cuda import CUDAPrinter
+from flame.codegen.print_product import codes as product_codes
 from flame.codegen.schedule import geometry, lay_out, resident, share
 from flame.config import config
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
 from flame.ir.node import Node
-from flame.ir.plan import Call, Code, Plan
+from flame.ir.plan import Call, Code, Plan, Printed, Step, touched
 from flame.ir.target import Target
+from flame.passes.finish import TENSOR_CORES, finish
 from flame.passes.fuse import groups
 from flame.passes.keep import keep_rows
 from flame.passes.library import libraries
@@ -72,8 +74,9 @@ def schedule(
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
     plan = keep_rows(plan)  # a row that fits in registers is read once
     plan = name_kernels(plan)  # equal kernels have equal names
-    plan = together(plan, config.fuse)  # tensors that equal kernels work on share a launch
     slots = frozenset(s for s in plan.leaves if values[s] in donatable)
+    plan = finish(plan, target, simple, slots)  # what reads a product alone, element by element, is its epilogue
+    plan = together(plan, config.fuse)  # tensors that equal kernels work on share a launch
     return place(plan, slots, config.reuse), values  # every slot has memory
 
 
@@ -87,6 +90,22 @@ def code(kernel: Kernel, target: Target) -> Code:
     return Code(kernel.name, source, signature, n, blocks, threads, work(kernel.body), share(kernel), resident(kernel))
 
 
+def products(plan: Plan, target: Target) -> Plan:
+    """The same plan, in which every product has the texts of the kernels that can do it."""
+    if target.cc != TENSOR_CORES:
+        return plan
+
+    def printed(step: Step) -> Step:
+        if not isinstance(step, Call) or step.routine not in ("matmul", "finished"):
+            return step
+        alone = code(step.spec.kernel, target) if step.routine == "finished" else None
+        sizes = tuple(plan.slots[s].nbytes for s in touched(step))
+        tiles = product_codes(step.spec)
+        return replace(step, printed=Printed(tiles, alone, sizes)) if tiles else step
+
+    return replace(plan, steps=tuple(map(printed, plan.steps)))
+
+
 def work(body: tuple[Statement, ...]) -> int:
     """Elements that the loops visit."""
     inner = [s for s in body if isinstance(s, Loop)]
@@ -98,6 +117,7 @@ def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[
     start, simple = time.perf_counter(), Scalars()
     optimized = optimize(roots, target, simple)
     made, values = schedule(optimized, target, simple, donatable)
+    made = products(made, target)
     codes: dict[Kernel, Code] = {}
     for step in made.steps:
         if not isinstance(step, Call) and step.kernel not in codes:

@@ -16,7 +16,7 @@ from itertools import product
 
 from flame.codegen.spell import Speller
 from flame.ir.dtype import DType, by_name
-from flame.ir.library import MatmulSpec
+from flame.ir.library import FinishedSpec, MatmulSpec
 from flame.ir.loop import Kernel, Layout, Loop, Param, Store, scalars
 from flame.ir.node import Node
 from flame.ir.plan import Code
@@ -54,9 +54,12 @@ def source(name: str, form: Form, tile: Tile, epilogue: Epilogue | None = None) 
     """The module of one kernel; its parameters are `arguments(epilogue)`."""
     made = _Product(form, tile, epilogue)
     made.print()
-    body = "\n".join(made.lines)
-    used = sorted(set(re.findall(r"\b([a-z_]\w*)\(", body)) - {"range"})
-    return f"from {PRELUDE} import {', '.join(used)}\n\n\ndef {name}({', '.join(arguments(epilogue))}):\n{body}\n"
+    parts = ["\n".join([f"def {name}({', '.join(arguments(epilogue))}):", *made.lines])]
+    if epilogue is not None:
+        parts.insert(0, element(epilogue))
+    used = set(re.findall(r"\b([a-z_]\w*)\(", "\n".join(parts))) - {"range", "element", name}
+    head = ", ".join(sorted(used | ({"device"} if epilogue is not None else set())))
+    return f"from {PRELUDE} import {head}\n\n\n" + "\n\n\n".join(parts) + "\n"
 
 
 def arguments(epilogue: Epilogue | None) -> list[str]:
@@ -65,14 +68,22 @@ def arguments(epilogue: Epilogue | None) -> list[str]:
     return ["n", "left", "right", "out", *SIZES, *more]
 
 
-def codes(spec: MatmulSpec, epilogue: Epilogue | None = None) -> tuple[tuple[Tile, Code], ...]:
+def codes(spec: MatmulSpec | FinishedSpec) -> tuple[tuple[Tile, Code], ...]:
     """The printed ways to do a product, one for each tile; none where tensor cores cannot."""
-    found = shape(spec)
+    of, epilogue = (spec.product, _epilogue(spec)) if isinstance(spec, FinishedSpec) else (spec, None)
+    found = shape(of)
     if found is None:
         return ()
-    dtype = by_name(spec.dtype)
-    form = Form(dtype, found.left, found.right, dtype)
-    return tuple((tile, code(form, tile, epilogue)) for tile in TILES if fits(tile, found))
+    dtype = result = by_name(of.dtype)
+    if epilogue is not None and epilogue.staged is not None:
+        result = next(p.dtype for p in epilogue.kernel.params if p.name == epilogue.staged.param)
+    form = Form(dtype, found.left, found.right, result)
+    tiles = [t for t in TILES if fits(t, found)] if epilogue is None else [t for t in TILES if t.cluster == 1]
+    return tuple((tile, code(form, tile, epilogue)) for tile in tiles)
+
+
+def _epilogue(spec: FinishedSpec) -> Epilogue:
+    return Epilogue(spec.rows, spec.value, spec.staged)
 
 
 def code(form: Form, tile: Tile, epilogue: Epilogue | None = None) -> Code:
@@ -81,9 +92,8 @@ def code(form: Form, tile: Tile, epilogue: Epilogue | None = None) -> Code:
     name = f"product_{sha256(text.encode()).hexdigest()[:8]}"
     more = () if epilogue is None else (_kind(p) for p in epilogue.kernel.params)
     signature = ("map",) * 3 + ("int64",) * len(SIZES) + tuple(more)
-    return Code(
-        name, text.replace("def product(", f"def {name}("), signature, 0, 0, THREADS, 0, 1, tile.shared, tile.cluster
-    )
+    text = text.replace("def product(", f"def {name}(")
+    return Code(name, text, signature, 0, 0, THREADS, 0, shared=tile.shared, cluster=tile.cluster)
 
 
 def _kind(p: Param) -> str:
@@ -259,64 +269,79 @@ class _Product:
     # --- results ------------------------------------------------------------------------------------------------------
     def finish(self, m: int, piece: int) -> None:
         """Store 64 x 64 elements: one result through shared memory, others where they belong."""
-        t = self.tile
+        t, epilogue = self.tile, self.epilogue
         number = m * (t.columns // ATOM) + piece
         buffer, first = f"{number % t.staging * t.piece}", "0" if t.alternate else f"w * {t.high * 64}"
         self.emit(f"top = row + {first} + {m * 64}")
-        staged: list[list[str]] | None
-        if self.epilogue is None:
-            staged = [[f"c{m}[{4 * (PIECE_ITEMS * piece + j) + e}]" for e in range(4)] for j in range(PIECE_ITEMS)]
-        else:
-            staged = self.elements(m, piece)
-        if staged is None:
-            return
-        self.emit("if inside == 0:", f"    store_wait{t.staging - 1}()", "group_barrier(1 + w)")
+        if epilogue is not None:
+            self.rows()
+        staged = epilogue is None or epilogue.staged is not None
+        if staged:
+            self.emit("if inside == 0:", f"    store_wait{t.staging - 1}()", "group_barrier(1 + w)")
         for p in range(PIECE_ITEMS // 2):
-            pairs = [staged[j][2 * h + e] for j in (2 * p, 2 * p + 1) for h in (0, 1) for e in (0, 1)]
-            where = f"put + {buffer} + (((chunk + {2 * p}) ^ (lane & 7)) << 4)"
-            self.emit(f"stmatrix_{self.form.result}({where}, {', '.join(pairs)})")
-        self.emit(
-            "shared_written()",
-            "group_barrier(1 + w)",
-            "if inside == 0:",
-            f"    map_store(out, mine + {buffer}, column + {piece * ATOM}, top, batch)",
-            "    store_commit()",
-        )
+            items = [(PIECE_ITEMS * piece + j, half) for j in (2 * p, 2 * p + 1) for half in (0, 1)]
+            pairs = [f"c{m}[{4 * j + 2 * half}], c{m}[{4 * j + 2 * half + 1}]" for j, half in items]
+            if epilogue is not None:
+                pairs = [self.element(pair, *item) for pair, item in zip(pairs, items, strict=True)]
+            if staged:
+                where = f"put + {buffer} + (((chunk + {2 * p}) ^ (lane & 7)) << 4)"
+                self.emit(f"stmatrix_{self.form.result}({where}, {', '.join(pairs)})")
+        if staged:
+            self.emit(
+                "shared_written()",
+                "group_barrier(1 + w)",
+                "if inside == 0:",
+                f"    map_store(out, mine + {buffer}, column + {piece * ATOM}, top, batch)",
+                "    store_commit()",
+            )
 
-    def elements(self, m: int, piece: int) -> list[list[str]] | None:
-        """The epilogue of one piece; what leaves through shared memory, as [item][2 * half + neighbour]."""
-        assert self.epilogue is not None
-        kernel = replace(self.epilogue.kernel, layout=Layout(lanes=4, items=PIECE_ITEMS, vector=2, kept=True))
-        (row,) = (s for s in kernel.outer.body if isinstance(s, Loop))
-        staged = [["", "", "", ""] for _ in range(PIECE_ITEMS)]
-        width = row.extent
-        for j in range(PIECE_ITEMS):
-            self.emit(f"r{j} = column + {piece * ATOM + 8 * j} + (lane & 3) * 2")
+    def rows(self) -> None:
+        """Where this lane's elements are: two rows, and the first of its columns."""
+        self.emit("edge = column + (lane & 3) * 2")
         for half in (0, 1):
-            sp = Speller(kernel, self.emit, wide=True)
-            sp.enter(row.var)
-            sp.count = 10000 * m + 1000 * piece + 500 * half
-            sp.count_reads(v for s in row.body for v in scalars(s))
-            self.emit(f"here = top + warp * 16 + (lane >> 2) + {8 * half}", "g = batch * height + here")
-            for j in range(PIECE_ITEMS):
-                sp.guards[j] = f"ok{j}"
-                self.emit(f"ok{j} = (r{j} < {width}) & (here < height)")
-                for e in (0, 1):
-                    place = 4 * (PIECE_ITEMS * piece + j) + 2 * half + e
-                    sp.names[self.epilogue.value, j, e] = f"c{m}[{place}]"
-            for s, j in product(row.body, range(PIECE_ITEMS)):
-                assert isinstance(s, Store)
-                values = [sp.text(s.value, j, e) for e in (0, 1)]
-                if s is self.epilogue.staged:
-                    staged[j][2 * half : 2 * half + 2] = values
-                else:
-                    self.store(sp, s, j, values)
-        return staged if self.epilogue.staged is not None else None
+            self.emit(f"here = top + warp * 16 + (lane >> 2) + {8 * half}", f"g{half} = batch * height + here")
+            self.emit(f"there{half} = here < height")
 
-    def store(self, sp: Speller, s: Store, j: int, values: list[str]) -> None:
-        dtype = sp.types[s.param]
-        if sp.side_by_side(s.index):
-            self.emit(f"store2_{dtype}_if({s.param}, {sp.text(s.index, j, 0)}, {', '.join(values)}, ok{j})")
-            return
-        for e, value in enumerate(values):
-            self.emit(f"store1_{dtype}_if({s.param}, {sp.text(s.index, j, e)}, {value}, ok{j})")
+    def element(self, pair: str, j: int, half: int) -> str:
+        """Let two neighbours go through the epilogue; what is left of them to store."""
+        assert self.epilogue is not None
+        r = f"edge + {8 * j}"
+        more = "".join(f", {p.name}" for p in self.epilogue.kernel.params)
+        call = f"element({pair}, g{half}, {r}, ({r} < {_row(self.epilogue.kernel).extent}) & there{half}{more})"
+        if self.epilogue.staged is None:
+            self.emit(call)
+            return ""
+        name = f"x{2 * (j % 2) + half}"
+        self.emit(f"{name} = {call}")
+        return f"{name}[0], {name}[1]"
+
+
+def _row(kernel: Kernel) -> Loop:
+    (row,) = (s for s in kernel.outer.body if isinstance(s, Loop))
+    return row
+
+
+def element(epilogue: Epilogue) -> str:
+    """The function of two neighbours `x0, x1` of a product, at row `g` and column `r0`, if `ok0`."""
+    kernel, row = replace(epilogue.kernel, layout=Layout(lanes=4, vector=2, kept=True)), _row(epilogue.kernel)
+    lines: list[str] = []
+    sp = Speller(kernel, lines.append, wide=True)
+    sp.enter(row.var)
+    sp.count_reads(v for s in row.body for v in scalars(s))
+    sp.guards[0] = "ok0"
+    for e in (0, 1):
+        sp.names[epilogue.value, 0, e] = f"x{e}"
+    result = "0"
+    for s in row.body:
+        assert isinstance(s, Store)
+        dtype, values = sp.types[s.param], [sp.text(s.value, 0, e) for e in (0, 1)]
+        if s is epilogue.staged:
+            result = ", ".join(values)
+        elif sp.side_by_side(s.index):
+            lines.append(f"store2_{dtype}_if({s.param}, {sp.text(s.index)}, {', '.join(values)}, ok0)")
+        else:
+            lines += [f"store1_{dtype}_if({s.param}, {sp.text(s.index, 0, e)}, {v}, ok0)" for e, v in enumerate(values)]
+    body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
+    return (
+        f"@device\ndef element({', '.join(['x0', 'x1', 'g', 'r0', 'ok0', *(p.name for p in kernel.params)])}):\n{body}"
+    )

@@ -8,6 +8,8 @@ import numpy as np
 
 from flame.errors import ValidationError
 from flame.ir.dtype import by_name
+from flame.ir.loop import Kernel, Loop, Store
+from flame.ir.node import Node
 from flame.ir.op import OPS
 
 Shape = tuple[int, ...]
@@ -72,6 +74,37 @@ class MatmulSpec:
         if left.dtype.itemsize == 2:
             return np.matmul(left.astype(np.float32), right.astype(np.float32)).astype(left.dtype)
         return np.matmul(left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSpec:
+    """A product whose every element goes through an elementwise kernel: `value` is what its loop reads of it.
+
+    The operands are those of the product, then what the kernel reads beside it; the results are the kernel's.
+    """
+
+    product: MatmulSpec
+    kernel: Kernel  # as it is launched after a product in memory, `place` being the product's parameter
+    place: int
+    rows: Kernel  # the same for element (g, r), without that parameter
+    value: Node
+
+    @property
+    def staged(self) -> Store | None:
+        """The result that leaves a printed kernel through shared memory: 16 bits wide, each element in its place."""
+        types = {p.name: p.dtype for p in self.rows.params}
+        (row,) = (s for s in self.rows.outer.body if isinstance(s, Loop))
+        stores = (s for s in row.body if isinstance(s, Store) and s.index is self.value.src[0])
+        return next((s for s in stores if types[s.param].name in ("bfloat16", "float16")), None)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the product itself, where a library must store it."""
+        of = self.product
+        return prod((*of.batch, of.m, of.n)) * by_name(of.dtype).size
+
+    def __str__(self) -> str:
+        return f"{self.product} {self.kernel.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any, Union
 
 from flame.ir.dtype import DType
 from flame.ir.loop import Kernel
+from flame.ir.tile import Tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,17 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Let a library routine write `out`, and `more` results, from `inputs`; `spec` is what the routine must know."""
+    """Let a library routine write `out`, and `more` results, from `inputs`; `spec` is what the routine must know.
+
+    Where kernels can do the same, `printed` has them, and the runtime takes what is fastest.
+    """
 
     routine: str
     spec: Any
     out: int
     inputs: tuple[int, ...]
     more: tuple[int, ...] = ()
+    printed: "Printed | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +124,12 @@ class Code:
         """What a compiler for a GPU of that compute capability must be told."""
         together = (("cluster", self.cluster),) if self.cluster > 1 else ()
         return (("cc", cc), ("threads", self.threads), ("resident", self.resident), *together)
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Kernels that do a product: one for each tile; `alone` is the epilogue by itself, after a library's product."""
+
+    tiles: tuple[tuple[Tile, Code], ...]
+    alone: Code | None
+    sizes: tuple[int, ...]  # bytes of the operands and results

@@ -27,9 +27,9 @@ def nested(kernel: Kernel, simple: Scalars) -> Kernel:
     best, cost = kernel, _divisions(kernel, outer.var)
     if not cost:
         c = _line(outer) if any(isinstance(s, Loop) for s in outer.body) else 1
-        return _with_rows(kernel, outer, c, simple) if c > 1 else kernel
+        return with_rows(kernel, outer, c, simple) if c > 1 else kernel
     for c in sorted(_divisors(kernel, outer), reverse=True):
-        made = _with_rows(kernel, outer, c, simple)
+        made = with_rows(kernel, outer, c, simple)
         left = _divisions(made, var("r", extent=c))
         if left < cost:
             best, cost = made, left
@@ -65,7 +65,8 @@ def _divisions(kernel: Kernel, row: Node) -> int:
     return count
 
 
-def _with_rows(kernel: Kernel, outer: Loop, c: int, simple: Scalars) -> Kernel:
+def with_rows(kernel: Kernel, outer: Loop, c: int, simple: Scalars) -> Kernel:
+    """The same elements as rows of `c`."""
     g, r = var("g", extent=outer.extent // c), var("r", extent=c)
     place = {outer.var: g * c + r}
     made = map_scalars(kernel, lambda n: simple(substitute((n,), place)[0]))

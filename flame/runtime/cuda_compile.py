@@ -15,11 +15,11 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 from flame.errors import CompileError
 from flame.runtime import cache
 
-FAST = {"contract", "nsz", "arcp", "afn"}  # never nnan or ninf: -inf is the identity of maximum
 TYPES = {"address": "int64", "map": "int64", "bool": "boolean", "bfloat16": "float32", "float16": "float32"}
 TYPES |= {"float8_e4m3fn": "float32", "float8_e5m2": "float32"}
 ARCHITECTURES = [(7, 5), (8, 0), (8, 6), (8, 7), (8, 9), (9, 0), (10, 0), (10, 3), (12, 0), (12, 1)]
@@ -46,7 +46,7 @@ def machine(signature: tuple[str, ...], options: tuple) -> tuple[int | str, ...]
 
 def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> str:
     """The PTX of kernel `name`, whose arguments after n are `signature`: "address", "map" or a register type each."""
-    from flame.runtime.cuda_emit import targeting
+    from flame.runtime.cuda_emit import FAST, targeting
 
     chosen = dict(options)
     cc, threads, resident = machine(signature, options), chosen.get("threads"), chosen.get("resident", 1)
@@ -186,8 +186,10 @@ def _numba():
     """Numba's CUDA module and its types; where libnvrtc is missing, its list of architectures is ours."""
     try:
         from numba import cuda, types
-        from numba.cuda import cuda_paths
+        from numba.cuda import cuda_paths, dispatcher
         from numba.cuda.cudadrv import nvrtc
+
+        from flame.runtime.cuda_emit import capability, targeted
     except ImportError as problem:
         raise CompileError("kernels for NVIDIA GPUs need numba-cuda: pip install 'numba-cuda[cu13]'") from problem
     try:
@@ -196,6 +198,8 @@ def _numba():
         known = ARCHITECTURES
         cuda_paths._get_nvrtc_path = lambda: cuda_paths._env_path_tuple("", None)
     nvrtc.get_supported_ccs = lambda: known
+    asked = dispatcher.get_current_device  # Numba compiles functions that kernels call for the device it finds
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability()) if targeted() else asked()
     return cuda, types
 
 

@@ -27,13 +27,14 @@ REGISTER = {
     "float64": F64,
 }
 
+FAST = {"contract", "nsz", "arcp", "afn"}  # never nnan or ninf: -inf is the identity of maximum
 _target = threading.local()
 
 
 @contextlib.contextmanager
 def targeting(cc: tuple[int, ...]):
     """Inside, emitters write for compute capability `cc`; `max.NaN` and packed bfloat16 conversion need 8.0."""
-    before, _target.cc = capability(), tuple(cc)
+    before, _target.cc = getattr(_target, "cc", None), tuple(cc)
     try:
         yield
     finally:
@@ -42,7 +43,12 @@ def targeting(cc: tuple[int, ...]):
 
 def capability() -> tuple[int, ...]:
     """The compute capability that this thread compiles for."""
-    return getattr(_target, "cc", (8, 0))
+    return getattr(_target, "cc", None) or (8, 0)
+
+
+def targeted() -> bool:
+    """Whether this thread compiles for a machine that need not be here."""
+    return getattr(_target, "cc", None) is not None
 
 
 def asm(b, result, text, constraints, values=(), *, pure=False, convergent=False):

@@ -21,6 +21,7 @@ from flame.runtime import (
     lib_host,
     lib_select,
     lib_sort,
+    products,
     user_cuda,
 )
 from flame.runtime.buffer import Buffer
@@ -141,10 +142,9 @@ class CUDADevice(Device):
         if step.routine in CUDNN:
             perform, operands = CUDNN[step.routine](step.spec, self.place), (*step.inputs, step.out, *step.more)
             return lambda at: perform(*(at[s] for s in operands))
-        if step.routine != "matmul":
+        if step.routine not in ("matmul", "finished"):
             raise DeviceError(f"CUDA has no routine {step.routine!r}")
-        run, stream, (a, b), out = lib_cublaslt.bind(step.spec), self.stream, step.inputs, step.out
-        return lambda at: run(at[a], at[b], at[out], stream)
+        return products.bind(step, self)
 
     def upload(self, array: np.ndarray, buffer: Buffer) -> None:
         self._upload_to(buffer.address, array)

@@ -81,29 +81,28 @@ def sizes(tile: Tile, shape: Shape, blocks: int) -> tuple[int, ...]:
 def bind(spec: MatmulSpec, tile: Tile, code: Code, function: cuda.Function, processors: int) -> Callable[..., None]:
     """A function `(a, b, out, *more, stream)` of addresses that queues the product.
 
-    `more` are those of the epilogue's parameters; addresses of matrices must be multiples of 16.
+    `more` are the arguments of the epilogue; addresses of matrices must be multiples of 16.
     """
     found = shape(spec)
     assert found is not None
-    across, down = -(-spec.n // tile.columns), -(-found.product.m // (tile.rows * tile.cluster))
-    blocks = min(across * down * found.batch, processors // tile.cluster) * tile.cluster
+    tiles = sizes(tile, found, 0)[0]
+    blocks = min(tiles, processors // tile.cluster) * tile.cluster
     numbers = (ctypes.c_int64 * 8)(*sizes(tile, found, blocks))
+    more = (ctypes.c_int64 * max(1, len(code.signature) - 10))()
     shapes, offsets = matrices(tile, found), (2 * spec.a.offset, 2 * spec.b.offset, 0)
-    head = ctypes.addressof(numbers)
+    tell = [ctypes.addressof(numbers) + 8 * i for i in range(8)]
+    behind = [ctypes.addressof(more) + 8 * i for i in range(len(code.signature) - 10)]
 
     @lru_cache(MOST_PLACES)
     def packed(*addresses: int) -> Callable[..., None]:
-        maps = [
-            ctypes.create_string_buffer(encode(m, at + offset, spec.dtype), 128)
-            for m, at, offset in zip(shapes, addresses, offsets, strict=False)
-        ]
-        more = (ctypes.c_int64 * max(1, len(addresses) - 3))(*addresses[3:])
-        pointers = [head, *map(ctypes.addressof, maps), *(head + 8 * i for i in range(1, 8))]
-        pointers += [ctypes.addressof(more) + 8 * i for i in range(len(addresses) - 3)]
+        at = zip(shapes, addresses, offsets, strict=True)
+        maps = [ctypes.create_string_buffer(encode(m, a + offset, spec.dtype), 128) for m, a, offset in at]
+        pointers = [tell[0], *map(ctypes.addressof, maps), *tell[1:], *behind]
         launch = cuda.pack(function, blocks, code.threads, pointers, code.shared)
         return lambda stream, _keep=(maps, more, numbers): launch(stream)
 
-    def run(*addresses: int, stream: object) -> None:
-        packed(*addresses)(stream)
+    def run(a: int, b: int, out: int, *rest: int, stream: object) -> None:
+        more[: len(rest)] = rest
+        packed(a, b, out)(stream)
 
     return run

@@ -10,10 +10,13 @@ import functools
 import re
 
 from numba import boolean, float32, float64, int8, int16, int32, int64, types, uint8  # noqa: F401
+from numba.cuda import jit
 from numba.cuda.extending import intrinsic
 
 from flame.runtime import cuda_lanes, cuda_math, cuda_memory, cuda_tensor
-from flame.runtime.cuda_emit import F64, SIZE, VALUE, constant
+from flame.runtime.cuda_emit import F64, FAST, SIZE, VALUE, constant
+
+device = jit(device=True, forceinline=True, fastmath=FAST)  # a printed function that a printed kernel calls
 
 COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
 

@@ -1,0 +1,1 @@
+timeout 45 python3 dev/perf.py
