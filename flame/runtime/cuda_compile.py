@@ -74,7 +74,12 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
     for place in (k for k, kind in enumerate(signature, start=1) if kind == "map"):
         text = _by_value(text, f"{name}_param_{place}")
     if chosen.get("cluster", 1) > 1:
-        text = re.sub(r"(\.maxntid[^\n]*\n)", rf"\1.reqnctapercluster {chosen['cluster']}, 1, 1\n", text, count=1)
+        text = re.sub(
+            r"(\.maxntid[^\n]*\n)",
+            rf"\1.explicitcluster\n.reqnctapercluster {chosen['cluster']}, 1, 1\n",
+            text,
+            count=1,
+        )
     return text
 
 

@@ -210,6 +210,11 @@ def _choose(spec: Product, handle: int, described: tuple[int, ...], limit: int, 
     return best
 
 
+def version() -> str:
+    """What a choice among its algorithms depends on."""
+    return f"cublaslt {_library()[0].get_version()}"
+
+
 def plan(spec: Product, out_stride: int, aligned: tuple[int, int, int], ordinal: int) -> Callable:
     """A function `(a, b, out, stream)` with descriptors and the chosen algorithm kept.
 

@@ -45,12 +45,12 @@ def _stored(spec: MatmulSpec | FinishedSpec) -> int:
 def _fastest(step: Call, printed: Printed, product: MatmulSpec, device: Any, library: Callable[[], Way]) -> Way:
     version = lib_cublaslt.version()
     made = {tile.name: functools.partial(_tile, step.spec, product, tile, code, device) for tile, code in printed.tiles}
-    before = remembered(device.place, step.routine, step.spec, version)
+    before = remembered(device.place, "product", step.spec, version)
     if before is not None:
         return made[before.best]() if before.best in made else library()
     device.kernels([code for _, code in printed.tiles])  # side by side
     ways = [library(), *(make() for make in made.values())]
-    return choose(device.place, step.routine, step.spec, version, ways, printed.sizes)
+    return choose(device.place, "product", step.spec, version, ways, printed.sizes)
 
 
 def _tile(spec: Any, product: MatmulSpec, tile: Tile, code: Code, device: Any) -> Way:

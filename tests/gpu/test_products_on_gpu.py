@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+import flame
+import flame.nn.functional as F
 from flame.codegen.print_product import codes
 from flame.ir.library import MatmulSpec, View
 from flame.ir.tile import TILES, shape
-from flame.runtime import devices, lib_tensor
+from flame.runtime import devices, lib_tensor, products
 
 pytestmark = pytest.mark.gpu
 SIZES = {
@@ -70,3 +72,33 @@ def test_every_tile_gives_the_product(size, forms):
         device.download_from(out.address, found)
         error = np.linalg.norm(wide(found) - expected) / np.linalg.norm(expected)
         assert error < 3e-3, (tile.name, error)
+
+
+def values(rng, *shapes):
+    return [flame.tensor(rng.standard_normal(s).astype(np.float32), device="cuda").bfloat16() for s in shapes]
+
+
+@pytest.mark.parametrize("kind", ["bias gelu", "residual", "two results", "float32", "gradient"])
+@pytest.mark.parametrize("size", [(1000, 968, 200), (2048, 1024, 512)], ids=str)
+def test_every_way_of_a_finished_product(kind, size, monkeypatch):
+    """Whatever the timing would say, each tile and the library with the kernel alone give the same numbers."""
+    m, n, k = size
+    x, w, b, r = values(np.random.default_rng(2), (m, k), (n, k), (n,), (m, n))
+    make = {
+        "bias gelu": lambda p, b, r: (F.gelu(p + b),),
+        "residual": lambda p, b, r: (r + p * b,),
+        "two results": lambda p, b, r: ((p + b).relu(), (p + b) * r),
+        "float32": lambda p, b, r: (p.float() * r,),
+        "gradient": lambda p, b, r: (r * (p + b > 0),),
+    }[kind]
+    exact = make(x.double() @ w.double().T, b.double(), r.double())
+    count = len(TILES) - sum(t.cluster > 1 for t in TILES) + 1
+    for number in range(count):
+        flame.values._ready.clear()  # a program keeps its ways
+        monkeypatch.setattr(products, "remembered", lambda *_: None)
+        monkeypatch.setattr(products, "choose", lambda p, r, s, v, ways, z, i=number: ways[i % len(ways)])
+        found = make(x @ w.T, b, r)
+        flame.realize(*found)
+        for y, e in zip(found, exact, strict=True):
+            error = ((y.double() - e).norm() / e.norm()).item()
+            assert error < 6e-3, (kind, number, error)
