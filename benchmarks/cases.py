@@ -180,7 +180,7 @@ def several(lib: Any, x: Any) -> Any:
 
 def middle(lib: Any, x: Any) -> Any:
     rows, columns = x.shape
-    part = next(p for p in (64, 16, 8, 1) if rows % p == 0)
+    part = next(p for p in (64, 4, 1) if rows % p == 0 and rows > p)
     return lib.sum(x.reshape(part, rows // part, columns), 1)
 
 

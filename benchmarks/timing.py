@@ -86,7 +86,7 @@ def _queued(run: Callable[[], Any], stream: Any, steps: int) -> float:
         host = (time.perf_counter() - start) / 3
         torch.cuda.synchronize()
         whole = (time.perf_counter() - start) / 3
-        count = max(2, min(30, int(0.01 / whole), QUEUE // steps, int(0.01 / host)))
+        count = max(2, min(30, int(0.01 / whole), QUEUE // max(steps, 1), int(0.01 / host)))
         return statistics.median(_batch(run, count, host) for _ in range(ROUNDS))
 
 

@@ -1,5 +1,6 @@
 """A piece of a pool's memory, given back when Python forgets it."""
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,8 @@ class Buffer:
             return
         self.pool.returned.append(block)
 
-    def __del__(self):
-        if getattr(self, "_owned", None):  # an __init__ that was interrupted owns nothing
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing):
+        if not _ending() and getattr(self, "_owned", None):  # an __init__ that was interrupted owns nothing
             self.free()
 
     def __repr__(self) -> str:

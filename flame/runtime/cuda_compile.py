@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,21 +53,9 @@ def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple)
     cc, threads, resident = machine(signature, options), chosen.get("threads"), chosen.get("resident", 1)
     bounds = (threads, resident) if threads and resident > 1 else threads
     path = cache.source_file(source, name)
-    with _lock:
-        cuda, types = _numba()
+    with _lock, targeting(cc):
         try:
-            function = getattr(_load(path), name)
-            arguments = [types.int64, *(getattr(types, TYPES.get(each, each)) for each in signature)]
-            with targeting(cc):
-                text, _ = cuda.compile(
-                    function,
-                    types.void(*arguments),
-                    cc=cc,
-                    device=False,
-                    abi="numba",
-                    fastmath=FAST,
-                    launch_bounds=bounds,
-                )
+            text = _by_lowering(source, name, signature, cc, bounds) or _by_numba(path, name, signature, cc, bounds)
         except Exception as problem:
             raise CompileError(_explain(path, name, cc, problem)) from problem
     text = text.replace("div.approx.ftz.f32", "div.full.ftz.f32")  # the former gives 0 for divisors above 2**126
@@ -88,6 +77,57 @@ def _by_value(ptx: str, parameter: str) -> str:
     declared = re.sub(rf"\.param \.[us]64 {parameter}\b", f".param .align 64 .b8 {parameter}[128]", ptx)
     address = rf"mov.b64 \1, {parameter};\n\tcvta.param.u64 \1, \1;"
     return re.sub(rf"ld\.param\.[bus]64\s+(%rd\d+), \[{parameter}\];", address, declared)
+
+
+def lowered(source: str, name: str, signature: tuple[str, ...]):
+    """The LLVM module of a text of the printed language, or None for one that only Numba can compile."""
+    _numba()
+    from flame.runtime import cuda_lower
+
+    try:
+        return cuda_lower.lower(source, name, _arguments(signature), *_prelude())
+    except cuda_lower.UnsupportedError:
+        return None
+
+
+def _by_lowering(source: str, name: str, signature: tuple[str, ...], cc: tuple, bounds) -> str | None:
+    module = lowered(source, name, signature)
+    if module is None:
+        return None
+    from numba.cuda.cudadrv import nvrtc, nvvm
+
+    module.triple, module.data_layout = "nvptx64-nvidia-cuda", nvvm.NVVM().data_layout
+    nvvm.add_ir_version(module)
+    function = module.get_global(name)
+    nvvm.set_cuda_kernel(function)
+    nvvm.set_launch_bounds(function, bounds)
+    text = nvvm.compile_ir([str(module)], fastmath=True, opt=3, arch=nvrtc.get_arch_option(*cc))
+    return text.decode().strip("\0\n ")
+
+
+def _by_numba(path: Path, name: str, signature: tuple[str, ...], cc: tuple, bounds) -> str:
+    cuda, types = _numba()
+    kind = types.void(*_arguments(signature))
+    function = getattr(_load(path), name)
+    text, _ = cuda.compile(function, kind, cc=cc, device=False, abi="numba", fastmath=FAST, launch_bounds=bounds)
+    return text
+
+
+def _arguments(signature: tuple[str, ...]) -> list:
+    """Numba's type of each argument, n the first."""
+    _, types = _numba()
+    return [types.int64, *(getattr(types, TYPES.get(each, each)) for each in signature)]
+
+
+def _prelude() -> tuple:
+    """What a name of the prelude stands for, and the rule of a name that is an intrinsic."""
+    from flame.runtime import prelude_cuda
+
+    def rule(name: str):
+        getattr(prelude_cuda, name)  # families are made when they are asked for
+        return prelude_cuda.EMITTERS.get(name)
+
+    return partial(getattr, prelude_cuda), rule
 
 
 def compile_user(function, arguments: tuple, cc: tuple[int, ...]) -> tuple[bytes, str]:

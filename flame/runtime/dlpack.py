@@ -4,6 +4,7 @@ The structures are those of dlpack.h, version 1 (and the unversioned form before
 """
 
 import ctypes
+import sys
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
@@ -151,8 +152,8 @@ class _Loan:
     def __init__(self, address: int, deleter: int | None):
         self.address, self.deleter = address, deleter
 
-    def __del__(self):
-        if self.deleter:
+    def __del__(self, _ending: Callable[[], bool] = sys.is_finalizing):
+        if self.deleter and not _ending():
             DELETER(self.deleter)(self.address)
 
 

@@ -18,6 +18,7 @@ from flame.runtime.cuda_emit import F64, FAST, SIZE, VALUE, constant
 
 device = jit(device=True, forceinline=True, fastmath=FAST)  # a printed function that a printed kernel calls
 
+EMITTERS: dict = {}  # name -> rule of every intrinsic made so far, for cuda_lower
 COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
 
 
@@ -32,6 +33,7 @@ def define(name: str, count: int, rule):
     scope = {"typing": typing}
     exec(f"def {name}(context{params}):\n    return typing({params.removeprefix(', ')})", scope)
     scope[name].__doc__ = f"{name}({params.removeprefix(', ')}) of the CUDA prelude."
+    EMITTERS[name] = rule
     return intrinsic(scope[name])
 
 

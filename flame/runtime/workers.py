@@ -28,7 +28,7 @@ from flame.errors import CompileError
 from flame.runtime import cache, cpu_compile
 
 FEW = 2  # so many kernels are compiled here
-SHARE = {"cpu": 8, "cuda": 2}  # kernels that are worth one more worker: one takes a second to start, and 150 MB
+SHARE = {"cpu": 8, "cuda": 24}  # kernels that are worth one more worker: one takes a second to start, and 150 MB
 PATIENCE = 0.02  # seconds between looks at the queue while a worker starts
 HERE = ThreadPoolExecutor(1, "flame-compile")
 LENGTH = struct.Struct("<Q")
