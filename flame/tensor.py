@@ -1,7 +1,7 @@
 """Tensor: a handle on a node of the lazy graph. Building is free; reading a value computes it."""
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Union
 
 import numpy as np
@@ -238,6 +238,13 @@ def from_host(tensor: Tensor, device: Device) -> tuple[Tensor, Callable[[], None
     return from_memory(buffer, tensor.shape, tensor.dtype, device), arrive
 
 
+def stand_in(tensor: Tensor) -> Tensor:
+    """A tensor that is like another and never has a value: what is made of it is traced, not computed."""
+    made = Tensor(nd.fresh_leaf(tensor.shape, tensor.dtype), tensor.device)
+    _live.discard(made)
+    return made
+
+
 def send_away(tensor: Tensor) -> None:
     """Let a computed value wait in the host's memory until it is read, by a plan or by anybody."""
     values.send_to_host(tensor.node, tensor.device)
@@ -345,19 +352,10 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     if not pairs:
         return
     targets = [t for t, _ in pairs]
-    device = targets[0].device
-    line = user_line()
-    old = {t.node for t in targets}
     given = [new.node for _, new in pairs]
-    fresh = set(given)
-    mine = {id(t) for t in targets}  # what they still had to compute is never read: starting values of a loaded module
-    pending = [t for t in _live if t.node not in fresh and t.device is device and id(t) not in mine]
-    readers = _readers_of(old, [t.node for t in pending])
-    waiting = [t for t in pending if t.node in readers]
+    waiting, donate = _around(targets, set(given))
     roots = [*given, *(t.node for t in waiting)]
-    elsewhere = {t.node for t in _holding if id(t) not in mine}
-    donate = [n for n in old if n in values.COMPUTED and n not in elsewhere]
-    compute = values.prepare(roots, device, line, donate)
+    compute = values.prepare(roots, targets[0].device, user_line(), donate)
     with Uninterrupted():
         compute()
         for t in waiting:
@@ -365,6 +363,38 @@ def assign(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         for (target, source), node in zip(pairs, given, strict=True):
             target._point(_leaf_of(node))
             source._settle()
+
+
+def revise(
+    targets: Sequence[Tensor], reads: Sequence[Node], key: Hashable, build: Callable[[], Sequence[Node]]
+) -> None:
+    """As `assign`: each handle takes the value of what `build` makes of the nodes that it reads.
+
+    It makes the same of equal graphs where the keys are equal: then nothing is built that was compiled before.
+    """
+    sequel = values.Sequel(tuple(reads), key, build)
+    waiting, donate = _around(targets)
+    roots = [t.node for t in waiting]
+    compute = values.prepare(roots, targets[0].device, user_line(), donate, sequel=sequel)
+    with Uninterrupted():
+        made = compute()
+        for t in waiting:
+            t._settle()
+        for target, value in zip(targets, made, strict=True):
+            node = nd.fresh_leaf(target.node.shape, target.node.dtype, not isinstance(value, Buffer))
+            values.put(node, value)
+            target._point(node)
+
+
+def _around(targets: Sequence[Tensor], fresh: Collection[Node] = ()) -> tuple[list[Tensor], list[Node]]:
+    """Pending handles that read an old value of the targets, and old values that nobody else has."""
+    device, old = targets[0].device, {t.node for t in targets}
+    mine = {id(t) for t in targets}  # what they still had to compute is never read: starting values of a loaded module
+    pending = [t for t in _live if t.node not in fresh and t.device is device and id(t) not in mine]
+    readers = _readers_of(old, [t.node for t in pending])
+    elsewhere = {t.node for t in _holding if id(t) not in mine}
+    donate = [n for n in old if n in values.COMPUTED and n not in elsewhere]
+    return [t for t in pending if t.node in readers], donate
 
 
 def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:

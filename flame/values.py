@@ -5,7 +5,7 @@ graph is kept when it is first computed.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -261,32 +261,48 @@ def _number(value: Value, n: Node, device: Device) -> int:
     return int(out)
 
 
+@dataclass(frozen=True, slots=True)
+class Sequel:
+    """What is computed of a graph's values in the same plan, and need not be built where it was compiled before."""
+
+    reads: tuple[Node, ...]
+    key: Hashable  # equal where `build` makes the same of what it reads
+    build: Callable[[], Sequence[Node]]
+
+
 def prepare(
-    roots: Sequence[Node], device: Device, line: str, donate: Collection[Node] = (), readers: Readers | None = None
-) -> Callable[[], None]:
+    roots: Sequence[Node],
+    device: Device,
+    line: str,
+    donate: Collection[Node] = (),
+    readers: Readers | None = None,
+    sequel: Sequel | None = None,
+) -> Callable[[], list[Value]]:
     """What gives every root a value, in one plan, when it is called: until then nothing has changed.
 
-    `readers` tells what else will be read of the graph later.
+    `readers` tells what else will be read of the graph later. The call returns the values of the sequel.
     """
     wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED))
     for n in wanted:
         if prod(n.shape) == 0:
             put(n, device.pool.buffer(0, line))
     wanted = tuple(n for n in wanted if prod(n.shape))
-    if not wanted:
-        return lambda: None
-    order = toposort(wanted, COMPUTED)
+    reads = sequel.reads if sequel else ()
+    if not (wanted or reads):
+        return list
+    order = toposort((*wanted, *reads), COMPUTED)
     _known_or_computable(order)
     due = _due(order) if _watched else {}
     if due:
         probes = (p for some in due.values() for w in some for p in w.probes if p not in COMPUTED)
         wanted = tuple(dict.fromkeys((*wanted, *probes)))
-        order = toposort(wanted, COMPUTED)
+        order = toposort((*wanted, *reads), COMPUTED)
         donate = () if device.prompt else donate  # an error must leave everything as it was
     inputs = [n for n in order if n in COMPUTED]
     values = [_checked(n) for n in inputs]
     given = set(inputs)
-    key = (fingerprint(order, wanted, given), tuple(isinstance(v, Buffer) for v in values))
+    in_memory = tuple([isinstance(v, Buffer) for v in values])
+    key = (fingerprint(order, (*wanted, *reads), given), in_memory, sequel and sequel.key)
     kept = _retained(key, order, given, wanted, readers) if readers else ()
     targets = (*wanted, *kept)
     places = {n: i for i, n in enumerate(order)}
@@ -295,7 +311,7 @@ def prepare(
     full = (key, tuple(places[n] for n in kept), donors, device.name, _knobs())
     ready = _ready.get(full)
     if ready is None:
-        ready = _prepare(targets, inputs, values, donors, device)
+        ready = _prepare((*targets, *(sequel.build() if sequel else ())), inputs, values, donors, device)
         _remember(_ready, full, ready)
     else:
         _ready.move_to_end(full)
@@ -303,9 +319,12 @@ def prepare(
     return partial(_without_nan, compute, targets, inputs, device) if config.anomaly else compute
 
 
-def _without_nan(compute: Callable[[], None], targets: Sequence[Node], inputs: Sequence[Node], device: Device) -> None:
-    compute()
+def _without_nan(
+    compute: Callable[[], list[Value]], targets: Sequence[Node], inputs: Sequence[Node], device: Device
+) -> list[Value]:
+    found = compute()
     check(targets, inputs, partial(_read, device))
+    return found
 
 
 def _read(device: Device, n: Node) -> np.ndarray:
@@ -443,18 +462,19 @@ def _run(
     values: list[Value],
     line: str,
     due: dict[Site, list[Watch]],
-) -> None:
+) -> list[Value]:
     observe = None
     if ready.program is not None:
         stages.announce(ready.program, line)
         observe = observer(ready.program) if config.validate else None
     outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
     if due:
-        _judge(due, dict(zip(targets, outputs, strict=True)), ready.executable.device)
+        _judge(due, dict(zip(targets, outputs, strict=False)), ready.executable.device)
     for i in ready.donors:
         put(inputs[i], Donated(line))
-    for node, value in zip(targets, outputs, strict=True):
+    for node, value in zip(targets, outputs, strict=False):
         put(node, value)
+    return outputs[len(targets) :]
 
 
 def _judge(due: dict[Site, list[Watch]], made: dict[Node, Value], device: Device) -> None:

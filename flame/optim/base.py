@@ -12,14 +12,16 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from flame.config import config
 from flame.errors import FlameError, ShapeError, StateError
 from flame.ir.dtype import DType, float32, float64
 from flame.nn.state import as_constant
 from flame.ops.create import tensor, zeros_like
 from flame.ops.rounding import stochastic_round
 from flame.optim.hooks import Hooked
+from flame.optim.recipe import Recipe, perform, recipe
 from flame.recording import no_grad
-from flame.tensor import Tensor, assign, from_array, realize, scalar
+from flame.tensor import Tensor, assign, from_array, realize, scalar, stand_in
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -108,7 +110,12 @@ class Optimizer(Hooked):
     def _update(self, due: Due) -> None:
         """New parameters and state, in one plan."""
         self._start(due)
-        assign(self._all_pairs(due))
+        numbers = Numbers()
+        steps = self._steps(due, numbers)
+        if steps:
+            perform(steps)
+        else:
+            assign(self._all_pairs(due))
         for group, param in due:
             self.count(group, self.state[param])
 
@@ -130,6 +137,43 @@ class Optimizer(Hooked):
     def _all_pairs(self, due: Due) -> list[tuple[Tensor, Tensor]]:
         numbers = Numbers()
         return [pair for group, param in due for pair in self._pairs(group, param, numbers)]
+
+    def _steps(self, due: Due, numbers: "Numbers") -> list[tuple[Recipe, list[Tensor]]]:
+        """A recipe for each parameter, one for all that are alike; none at all where one needs a graph of its own."""
+        found: dict[Any, Recipe | None] = {}
+        steps: list[tuple[Recipe, list[Tensor]]] = []
+        if config.anomaly:
+            return []
+        for group, param in due:
+            like: list[Any] = [id(group)]
+            given = [param, param.grad]
+            for name, value in self.state[param].items():
+                like.append(name)
+                (given if isinstance(value, Tensor) else like).append(value)
+            like += [(t.node.shape, t.node.dtype) for t in given]
+            key = tuple(like)
+            if key not in found:
+                found[key] = self._recipe(group, param, given, numbers)
+            made = found[key]
+            if made is None:
+                return []
+            steps.append((made, given))
+        return steps
+
+    def _recipe(self, group: Group, param: Tensor, given: list[Tensor], numbers: "Numbers") -> Recipe | None:
+        """What a step makes of parameters like this one; None where each must be built by itself."""
+        if group.get("stochastic_rounding") or not param.numel():
+            return None
+        old = self.state[param]
+        stands = [stand_in(t) for t in given]
+        place = {id(t): s for t, s in zip(given, stands, strict=True)}
+        alike = stands[0]
+        alike.grad = stands[1]
+        self.state[alike] = {name: place.get(id(value), value) for name, value in old.items()}
+        try:
+            return recipe(stands, self._pairs(group, alike, numbers), numbers.made)
+        finally:
+            del self.state[alike]
 
     def _pairs(self, group: Group, param: Tensor, numbers: "Numbers") -> list[tuple[Tensor, Tensor]]:
         """What becomes of one parameter and its state, in the dtypes they have; half precisions are computed wider."""

@@ -78,7 +78,7 @@ class _Merging:
                 self._enter(n, self.home[m], needs, space)
                 return
         if fuse and space is not None:
-            near = set(needs).union(*(self.touching.get(m, ()) for m in self.reads[n]))
+            near = set(needs).union(*(self.touching.get(m, ()) for m in self.reads[n] if _large(m, space)))
             for i in sorted(near):
                 between = any(j != i and self.above[j] >> i & 1 for j in needs)
                 if not between and (joined := self._join(n, self.groups[i], space, i)):
@@ -134,9 +134,14 @@ class _Merging:
         for m in group.results:
             if m in self.reads[n]:
                 return True
-            if any(prod(x.shape) * 8 >= space.size and prod(x.shape) > 1 for x in self.reads[n] & self.reads[m]):
+            if any(_large(x, space) for x in self.reads[n] & self.reads[m]):
                 return True
         return False
+
+
+def _large(n: Node, space: Space) -> bool:
+    """True if reading a value twice would cost what is worth saving."""
+    return prod(n.shape) * 8 >= space.size and prod(n.shape) > 1
 
 
 def _busy(space: Space) -> bool:

@@ -122,3 +122,63 @@ def test_ema_of_a_model_and_of_parameters():
     np.testing.assert_allclose(other.shadow[0].numpy(), wanted, rtol=1e-6)
     with pytest.raises(FlameError, match="decay is 2"):
         get_ema_avg_fn(2)
+
+
+EVERY = {
+    "SGD": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),
+    "AdamW": lambda p: optim.AdamW(p, lr=0.1),
+    "Adam, maximize": lambda p: optim.Adam(p, lr=0.1, amsgrad=True, maximize=True),
+    "RAdam": lambda p: optim.RAdam(p, lr=0.1, betas=(0.9, 0.9)),  # takes another way from some step on
+    "NAdam": lambda p: optim.NAdam(p, lr=0.1),
+    "LAMB": lambda p: optim.LAMB(p, lr=0.1),
+    "Adafactor": lambda p: optim.Adafactor(p, lr=0.1),
+    "AdamW8bit": lambda p: optim.AdamW8bit(p, lr=0.1),
+    "rounded by chance": lambda p: optim.AdamW(p, lr=0.1, stochastic_rounding=True),
+    "masters": lambda p: optim.AdamW(p, lr=0.1, master_weights=True),
+}
+
+
+def train(make, seed: int, steps: int = 8):
+    """Parameters of shapes that repeat, in two groups; gradients pending, clipped, missing; a changing rate."""
+    draw = np.random.default_rng(seed)
+    flame.manual_seed(seed)
+    shapes = [(3, 4), (5,), (3, 4), (), (5,), (70, 70), (2, 6)]
+    kinds = [flame.float32, flame.bfloat16, flame.float32, flame.float32, flame.float32, flame.float32, flame.bfloat16]
+    params = [
+        flame.tensor(draw.standard_normal(s).astype(np.float32)).to(k).detach().requires_grad_()
+        for s, k in zip(shapes, kinds, strict=True)
+    ]
+    optimizer = make([{"params": params[:3]}, {"params": params[3:], "lr": 0.05}])
+    for step in range(steps):
+        for i, p in enumerate(params):
+            noise = flame.tensor(draw.standard_normal(p.shape).astype(np.float32)).to(p.dtype)
+            p.grad = None if step == 2 and i == 1 else (noise * p.detach()) if step % 2 else noise
+        if step % 3 == 1:
+            nn.utils.clip_grad_norm_(params, 0.5)
+        optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+        optimizer.step()
+    return [p.detach().float().numpy() for p in params]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_step_found_by_recipes_is_the_step_that_is_built(name, monkeypatch):
+    found = train(EVERY[name], 4)
+    monkeypatch.setattr(optim.Optimizer, "_steps", lambda self, due, numbers: [])
+    for a, b in zip(found, train(EVERY[name], 4), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_traces_one_parameter_of_each_shape(monkeypatch):
+    params = [flame.tensor(np.ones(s, np.float32), requires_grad=True) for s in [(4,), (6,)] * 20]
+    optimizer, update, traced = optim.AdamW(params, lr=0.1), optim.AdamW.update, []
+
+    def counted(self, group, state, param, grad, number):
+        traced.append(param.shape)
+        return update(self, group, state, param, grad, number)
+
+    monkeypatch.setattr(optim.AdamW, "update", counted)
+    for _ in range(2):
+        for p in params:
+            p.grad = flame.ones(p.shape)
+        optimizer.step()
+    assert traced == [(4,), (6,)] * 2

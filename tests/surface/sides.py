@@ -83,16 +83,22 @@ def interpreted() -> Iterator[None]:
     """Inside, FLAME's graphs are run by numpy, one operator at a time: nothing is compiled."""
     before = values.prepare
 
-    def prepare(roots: Any, device: Any, line: str, donate: Any = (), readers: Any = None) -> Callable[[], None]:
-        def run() -> None:
+    def prepare(
+        roots: Any, device: Any, line: str, donate: Any = (), readers: Any = None, sequel: Any = None
+    ) -> Callable[[], list[Buffer]]:
+        def run() -> list[Buffer]:
             wanted = tuple(dict.fromkeys(n for n in roots if n not in values.COMPUTED))
-            given = {n: _known(n, device) for n in toposort(wanted, values.COMPUTED) if n in values.COMPUTED}
-            for n, found in zip(wanted, interpret(wanted, given), strict=True):
+            every = (*wanted, *(sequel.build() if sequel else ()))
+            given = {n: _known(n, device) for n in toposort(every, values.COMPUTED) if n in values.COMPUTED}
+            buffers: list[Buffer] = []
+            for n, found in zip(every, interpret(every, given), strict=True):
                 contiguous = np.ascontiguousarray(found).reshape(n.shape)
-                buffer = device.pool.buffer(contiguous.nbytes, line)
+                buffers.append(device.pool.buffer(contiguous.nbytes, line))
                 if contiguous.nbytes:
-                    device.upload(contiguous, buffer)
+                    device.upload(contiguous, buffers[-1])
+            for n, buffer in zip(wanted, buffers, strict=False):
                 values.put(n, buffer)
+            return buffers[len(wanted) :]
 
         return run
 

@@ -5,7 +5,8 @@ reads them first.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from flame.errors import FlameError, ShapeError
@@ -28,6 +29,12 @@ __all__ = [
 ]
 
 Parameters = Tensor | Iterable[Tensor]
+FEW = 16  # numbers that one fold takes
+MEET: dict[float, Callable[[Any, Any], Tensor]] = {  # how what two tensors add to a norm becomes what both add
+    2.0: operator.add,
+    math.inf: lambda a, b: a.maximum(b),
+    -math.inf: lambda a, b: a.minimum(b),
+}
 
 
 def _many(parameters: Parameters) -> list[Tensor]:
@@ -62,6 +69,27 @@ def _norm(t: Tensor, norm_type: float) -> Tensor:
     return (wide.abs() ** norm_type).sum() ** (1 / norm_type)
 
 
+def _part(t: Tensor, norm_type: float) -> Tensor:
+    """What a tensor adds to the norm of many: its norm, or the square of it."""
+    return _wide(t.detach()).square().sum() if norm_type == 2 else _norm(t, norm_type)
+
+
+def _together(parts: list[Tensor], norm_type: float) -> Tensor:
+    """The norm of many tensors from what each adds to it. Sums and extremes meet in pairs: a kernel or two for all."""
+    meet = MEET.get(norm_type)
+    if meet is None:
+        return _norm(stack(parts), norm_type)
+    while len(parts) > FEW:
+        pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
+        parts = [meet(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    rest = stack(parts)  # folded, so that it is in memory before all gradients read it
+    return rest.sum().sqrt() if norm_type == 2 else rest.amax() if norm_type > 0 else rest.amin()
+
+
+def _here(t: Tensor, device: Any) -> Tensor:
+    return t if t.device is device else t.to(device)
+
+
 def get_total_norm(
     tensors: Parameters, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
@@ -78,8 +106,7 @@ def get_total_norm(
         return tensor(0.0)
     device = given[0].device
     with no_grad():
-        norms = [_norm(t, p) for t in given]
-        total = _norm(stack([n if n.device is device else n.to(device) for n in norms]), p)
+        total = _together([_here(_part(t, p), device) for t in given], p)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise FlameError(
             f"get_total_norm: the norm of order {norm_type} is {total.item()}, and error_if_nonfinite=True; look "
@@ -96,8 +123,8 @@ def clip_grads_with_norm_(
         scale = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
         for p in _with_grad(parameters):
             g: Any = p.grad
-            here = scale if scale.device is g.device else scale.to(g.device)
-            p.grad = (_wide(g) * here.to(_wide(g).dtype)).to(g.dtype)
+            wide = _wide(g)
+            p.grad = (wide * _here(scale, g.device).to(wide.dtype)).to(g.dtype)
 
 
 def clip_grad_norm_(
