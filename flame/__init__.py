@@ -1,5 +1,6 @@
 """FLAME: a lazy tensor compiler for training, in Python."""
 
+from math import e, inf, nan, pi
 from sys import modules as _modules
 
 from flame import amp, autograd, cuda, data, func, io, kernel, nn, ops, optim, random, special, utils
@@ -25,6 +26,12 @@ from flame.ir.dtype import (
     uint8,
 )  # fmt: skip
 from flame.ir.dtype import boolean as bool
+from flame.ir.dtype import float16 as half
+from flame.ir.dtype import float32 as float
+from flame.ir.dtype import float64 as double
+from flame.ir.dtype import int16 as short
+from flame.ir.dtype import int32 as int
+from flame.ir.dtype import int64 as long
 from flame.ir.dtype import (
     promote as promote_types,
 )
@@ -89,4 +96,5 @@ from flame.tensor import Tensor, assign, realize, scalar
 globals().update(_TABLE)  # exp, log, add, ... : every public elementwise operator of the table
 amp._cover(_modules[__name__])  # what stands in autocast's lists looks for a region first
 
+newaxis = None
 __version__ = "0.2.0"

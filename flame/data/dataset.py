@@ -72,6 +72,31 @@ class TensorDataset(Dataset):
         return len(self.arrays[0])
 
 
+class StackDataset(Dataset):
+    """Sample i is a tuple of sample i of each dataset, or a dict where they are given by name.
+
+    >>> flame.data.StackDataset(x=[1, 2], y="ab")[1]
+    {'x': 2, 'y': 'b'}
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if bool(args) == bool(kwargs):
+            raise DataError("StackDataset: give datasets by position or by name, not both, and at least one")
+        self.datasets: Any = args or kwargs
+        parts = list(args or kwargs.values())
+        if len({len(part) for part in parts}) > 1:
+            raise DataError(f"StackDataset: datasets of {[len(part) for part in parts]} samples; they must be as many")
+        self._length = len(parts[0])
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(self.datasets, dict):
+            return {name: part[index] for name, part in self.datasets.items()}
+        return tuple(part[index] for part in self.datasets)
+
+    def __len__(self) -> int:
+        return self._length
+
+
 class Subset(Dataset):
     """Some samples of a dataset, by their numbers there."""
 

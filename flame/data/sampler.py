@@ -177,3 +177,47 @@ class BatchSampler(Sampler):
         inside: Any = self.sampler
         if state is not None and hasattr(inside, "load_state_dict"):
             inside.load_state_dict(state)
+
+
+class DistributedSampler(Sampler):
+    """The part of a dataset that one of several processes takes: each sample once, the numbers interleaved.
+
+    `num_replicas` and `rank` are given, since FLAME has no process groups. The last samples are made up from the first
+    ones, or with `drop_last` left out, so that all parts are equally long. Shuffled by `seed` and the epoch that
+    `set_epoch` tells, alike in all processes.
+
+    >>> list(flame.data.DistributedSampler(range(5), num_replicas=2, rank=1, shuffle=False))
+    [1, 3, 0]
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        if num_replicas is None or rank is None:
+            raise DataError("DistributedSampler: FLAME has no process groups; give num_replicas= and rank=")
+        if not 0 <= rank < num_replicas:
+            raise DataError(f"DistributedSampler: rank is {rank}, but ranks of {num_replicas} replicas begin with 0")
+        self.dataset, self.num_replicas, self.rank, self.epoch = dataset, num_replicas, rank, 0
+        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
+        whole, rest = divmod(len(dataset), num_replicas)
+        self.num_samples = whole + (rest > 0 and not drop_last)
+        self.total_size = self.num_samples * num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        count = len(self.dataset)
+        order = seeded(self.seed + self.epoch).permutation(count) if self.shuffle else np.arange(count)
+        places = np.arange(self.rank, self.total_size, self.num_replicas)
+        return iter(order[places % max(count, 1)].tolist())
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next iteration be shuffled as that epoch's."""
+        self.epoch = epoch

@@ -33,6 +33,26 @@ class DType:
         return self.category == FLOAT
 
     @property
+    def is_floating_point(self) -> bool:
+        """True for floating dtypes, those of eight bits among them: PyTorch's name of `is_float`."""
+        return self.is_float
+
+    @property
+    def is_complex(self) -> bool:
+        """False: FLAME has no complex dtype."""
+        return False
+
+    @property
+    def is_signed(self) -> bool:
+        """True for all but bool and uint8."""
+        return self.name not in ("bool", "uint8")
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return self.size
+
+    @property
     def epsilon(self) -> float:
         """The step from 1 to the next number of a floating type."""
         return float(ml_dtypes.finfo(self.numpy).eps)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]

@@ -38,10 +38,11 @@ from flame.nn.norm import (
     LayerNorm,
     LocalResponseNorm,
     RMSNorm,
+    SyncBatchNorm,
 )
 from flame.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 from flame.nn.pooling import *
-from flame.nn.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from flame.nn.rnn import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNBase, RNNCell, RNNCellBase
 from flame.nn.shaping import *
 from flame.nn.transformer import (
     Transformer,

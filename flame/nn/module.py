@@ -8,7 +8,7 @@ from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.nn.parameter import Buffer, Parameter, is_lazy
 from flame.nn.state import Stateful
-from flame.ops.create import zeros_like
+from flame.ops.create import empty, zeros_like
 from flame.tensor import Tensor
 
 
@@ -254,14 +254,22 @@ class Module(Stateful):
     def _apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
         """Give every parameter, its gradient and every buffer the value that `fn` makes of it."""
         for module in self.modules():
-            for tensors in (module._parameters, module._buffers):
-                for value in tensors.values():
-                    if is_lazy(value):
-                        value.moved(fn)
-                    elif value is not None:
-                        grad, value.grad = value.grad, None
-                        value.data = fn(value.detach())
-                        value.grad = None if grad is None else fn(grad.detach())
+            module._apply_here(fn)
+        return self
+
+    def _apply_here(self, fn: Callable[[Tensor], Tensor]) -> None:
+        for value in (*self._parameters.values(), *self._buffers.values()):
+            if is_lazy(value):
+                value.moved(fn)
+            elif value is not None:
+                grad, value.grad = value.grad, None
+                value.data = fn(value.detach())
+                value.grad = None if grad is None else fn(grad.detach())
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
+        """Parameters and buffers on a device, with values that are not set; here alone unless `recurse`."""
+        for module in self.modules() if recurse else [self]:
+            module._apply_here(lambda t: empty(t.shape, dtype=t.dtype, device=device))
         return self
 
     def type(self, dst_type: DType) -> Self:
@@ -316,13 +324,16 @@ class Module(Stateful):
 
     # --- text ----------------------------------------------------------------------------------------------------
 
+    def _get_name(self) -> str:
+        return type(self).__name__
+
     def extra_repr(self) -> str:
         """What stands in the brackets of this module's line."""
         return ""
 
     def __repr__(self) -> str:
         lines = [f"({name}): {indented(repr(module))}" for name, module in self._modules.items()]
-        return layout(type(self).__name__, self.extra_repr(), lines)
+        return layout(self._get_name(), self.extra_repr(), lines)
 
 
 def indented(text: str) -> str:

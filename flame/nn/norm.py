@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from flame.errors import ShapeError
+from flame.errors import FlameError, ShapeError
 from flame.ir.dtype import DType, int64
 from flame.nn import functional as F
 from flame.nn import init
@@ -216,6 +216,47 @@ class BatchNorm3d(_BatchNorm):
     """Batch normalization of (N, C, D, H, W); see BatchNorm2d."""
 
     ranks = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization of (N, C, *) whose statistics are those of all processes; FLAME runs in one.
+
+    So it is BatchNorm for inputs of any rank. Raises FlameError for a `process_group`.
+    """
+
+    ranks = tuple(range(2, 65))
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: str | None = None,
+        dtype: DType | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        if process_group is not None:
+            raise FlameError("SyncBatchNorm: FLAME has no process groups; leave process_group out, for one process")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = None
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """The module with every batch norm inside replaced by a SyncBatchNorm of the same parameters and buffers."""
+        made = module
+        if isinstance(module, _BatchNorm):
+            options = (module.eps, module.momentum, module.affine, module.track_running_stats, process_group)
+            made = cls(module.num_features, *options)
+            made._parameters.update(module._parameters)
+            made._buffers.update(module._buffers)
+            made.training = module.training
+        for name, child in module.named_children():
+            made.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return made
 
 
 class _InstanceNorm(_Statistics):

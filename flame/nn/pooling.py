@@ -1,5 +1,6 @@
 """Pools and resampling as modules; each is the function of nn.functional that it names."""
 
+from flame.errors import ShapeError
 from flame.nn.conv import each
 from flame.nn.plain import REQUIRED, Plain
 
@@ -13,6 +14,8 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -39,6 +42,13 @@ AVERAGE = {"kernel_size": REQUIRED, "stride": None, "padding": 0, "ceil_mode": F
 UNPOOL = {"kernel_size": REQUIRED, "stride": None, "padding": 0}
 POWER = {"norm_type": REQUIRED, "kernel_size": REQUIRED, "stride": None, "ceil_mode": False}
 SIZE = {"output_size": REQUIRED}
+FRACTIONAL = {
+    "kernel_size": REQUIRED,
+    "output_size": None,
+    "output_ratio": None,
+    "return_indices": False,
+    "_random_samples": None,
+}
 
 
 class _Strided(Plain):
@@ -199,3 +209,20 @@ class UpsamplingBilinear2d(Upsample):
 
     options = {"size": None, "scale_factor": None}
     mode, fixed = "bilinear", {"mode": "bilinear", "align_corners": True}
+
+
+class FractionalMaxPool2d(Plain):
+    """The largest of windows that begin at random (Graham, arXiv:1412.6071). (N, C, H, W) → (N, C, H′, W′)."""
+
+    function, options, shown, buffers_of = "fractional_max_pool2d", FRACTIONAL, (), ("_random_samples",)
+
+    def check(self) -> None:
+        """One of the sizes."""
+        if (self.output_size is None) == (self.output_ratio is None):
+            raise ShapeError(f"{type(self).__name__}: give output_size or output_ratio, one of them")
+
+
+class FractionalMaxPool3d(FractionalMaxPool2d):
+    """The largest of windows that begin at random. (N, C, D, H, W) → (N, C, D′, H′, W′)."""
+
+    function = "fractional_max_pool3d"

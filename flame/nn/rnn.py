@@ -49,7 +49,7 @@ def gru_step(x: Tensor, h: Tensor, state: State) -> State:
     return (new + update * (state[0] - new),)
 
 
-class _Recurrent(Module):
+class RNNBase(Module):
     """Layers of one kind of cell, forwards and, if so asked, backwards."""
 
     gates: ClassVar[int] = 1
@@ -194,7 +194,7 @@ class _Recurrent(Module):
         return ", ".join(parts)
 
 
-class RNN(_Recurrent):
+class RNN(RNNBase):
     """h′ = tanh(W x + b + U h + c), or relu (Elman, Cognitive Science 1990), as torch.nn.RNN."""
 
     def __init__(
@@ -216,7 +216,7 @@ class RNN(_Recurrent):
         return tanh_step if self.nonlinearity == "tanh" else relu_step
 
 
-class LSTM(_Recurrent):
+class LSTM(RNNBase):
     """Long short-term memory, as torch.nn.LSTM; gates in the order input, forget, cell, output.
 
     With `proj_size`, h is a product of the step's output with `weight_hr` (Sak et al., arXiv:1402.1128).
@@ -233,7 +233,7 @@ class LSTM(_Recurrent):
         return lstm_step
 
 
-class GRU(_Recurrent):
+class GRU(RNNBase):
     """Gated recurrent unit, as torch.nn.GRU; gates in the order reset, update, new."""
 
     gates = 3
@@ -248,7 +248,7 @@ def _as_gates(state: State, gates: Tensor, weight: Tensor) -> State:
     return state if gates.dtype is weight.dtype else tuple(s.to(gates.dtype) for s in state)
 
 
-class _Cell(Module):
+class RNNCellBase(Module):
     """One step of a recurrent layer. input (B, I) or (I), state (B, H) or (H) → the new state."""
 
     gates: ClassVar[int] = 1
@@ -271,8 +271,8 @@ class _Cell(Module):
             self.register_parameter(name, blank(rows, device=device, dtype=dtype) if bias else None)
         self.reset_parameters()
 
-    reset_parameters = _Recurrent.reset_parameters
-    step = _Recurrent.step
+    reset_parameters = RNNBase.reset_parameters
+    step = RNNBase.step
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         """See the class."""
@@ -290,7 +290,7 @@ class _Cell(Module):
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
 
-class RNNCell(_Cell):
+class RNNCell(RNNCellBase):
     """One step of RNN."""
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", **made: Any):
@@ -302,7 +302,7 @@ class RNNCell(_Cell):
         return tanh_step if self.nonlinearity == "tanh" else relu_step
 
 
-class LSTMCell(_Cell):
+class LSTMCell(RNNCellBase):
     """One step of LSTM: (h, c) → (h′, c′)."""
 
     gates, states = 4, 2
@@ -312,7 +312,7 @@ class LSTMCell(_Cell):
         return lstm_step
 
 
-class GRUCell(_Cell):
+class GRUCell(RNNCellBase):
     """One step of GRU."""
 
     gates = 3

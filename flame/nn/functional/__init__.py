@@ -8,6 +8,7 @@ from flame.nn.functional.conv import *
 from flame.nn.functional.distance import *
 from flame.nn.functional.dropout import *
 from flame.nn.functional.embedding import *
+from flame.nn.functional.fractional import *
 from flame.nn.functional.grid import *
 from flame.nn.functional.layer import *
 from flame.nn.functional.loss.binary import *
@@ -16,6 +17,7 @@ from flame.nn.functional.loss.ctc import *
 from flame.nn.functional.loss.margins import *
 from flame.nn.functional.loss.regression import *
 from flame.nn.functional.norm import *
+from flame.nn.functional.other_names import *
 from flame.nn.functional.pool import *
 from flame.nn.functional.rearrange import *
 from flame.nn.functional.resample import *

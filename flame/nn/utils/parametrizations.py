@@ -1,4 +1,4 @@
-"""weight_norm and spectral_norm as parametrizations, with PyTorch's names and state_dict keys."""
+"""weight_norm, spectral_norm and orthogonal as parametrizations, with PyTorch's names and state_dict keys."""
 
 import math
 from typing import Any
@@ -7,12 +7,13 @@ from flame.errors import ShapeError
 from flame.nn.conv import _Transposed
 from flame.nn.functional import normalize
 from flame.nn.module import Module
+from flame.nn.utils.orthogonal import orthogonal
 from flame.nn.utils.parametrize import register_parametrization
 from flame.ops.random import randn
 from flame.recording import no_grad
 from flame.tensor import Tensor
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 def norms(weight: Tensor, dim: int | None) -> Tensor:
