@@ -47,7 +47,7 @@ def machine(signature: tuple[str, ...], options: tuple) -> tuple[int | str, ...]
 
 def ptx_cuda(source: str, name: str, signature: tuple[str, ...], options: tuple) -> str:
     """The PTX of kernel `name`, whose arguments after n are `signature`: "address", "map" or a register type each."""
-    from flame.runtime.cuda_emit import FAST, targeting
+    from flame.runtime.cuda_emit import targeting
 
     chosen = dict(options)
     cc, threads, resident = machine(signature, options), chosen.get("threads"), chosen.get("resident", 1)
@@ -106,6 +106,8 @@ def _by_lowering(source: str, name: str, signature: tuple[str, ...], cc: tuple, 
 
 
 def _by_numba(path: Path, name: str, signature: tuple[str, ...], cc: tuple, bounds) -> str:
+    from flame.runtime.cuda_emit import FAST
+
     cuda, types = _numba()
     kind = types.void(*_arguments(signature))
     function = getattr(_load(path), name)
