@@ -1,1 +1,0 @@
-timeout 45 python3 dev/perf.py
