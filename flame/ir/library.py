@@ -66,6 +66,7 @@ class MatmulSpec:
     k: int
     a: View  # over (*batch, m, k)
     b: View  # over (*batch, k, n)
+    tf32: bool = False  # float32 operands may be rounded to tf32
 
     def numpy(self, a: Any, b: Any) -> Any:
         """The meaning: the product of both views; half precisions are multiplied in float32."""

@@ -16,12 +16,13 @@ class Product:
     batch: tuple[int, ...]
     a_strides: tuple[int, ...]
     b_strides: tuple[int, ...]
+    tf32: bool = False
 
     @staticmethod
     def of(spec: MatmulSpec) -> "Product":
         """The product that a spec means, its views' offsets aside."""
         a, b = ((*view.strides[-2:], *view.strides[:-2]) for view in (spec.a, spec.b))
-        return Product(spec.dtype, spec.m, spec.n, spec.k, tuple(spec.batch), a, b)
+        return Product(spec.dtype, spec.m, spec.n, spec.k, tuple(spec.batch), a, b, spec.tf32)
 
 
 def orient(rows: int, columns: int, row: int, column: int) -> tuple[bool, int] | None:
@@ -53,4 +54,4 @@ def simplify(spec: Product) -> Product:
         m, row = taller[0], taller[2]
         merged.pop()
     sizes, a, b = zip(*merged, strict=True) if merged else ((), (), ())
-    return Product(spec.dtype, m, spec.n, spec.k, sizes, (row, column, *a), (*spec.b_strides[:2], *b))
+    return Product(spec.dtype, m, spec.n, spec.k, sizes, (row, column, *a), (*spec.b_strides[:2], *b), spec.tf32)

@@ -32,7 +32,8 @@ def matmul(node: Node, target: Target, simple: Scalars) -> Node | None:
         return None if made is None else cast(made, node.dtype)
     (a, left), (b, right) = (operand(s, simple) for s in node.src)
     *batch, m, k = node.src[0].shape
-    spec = MatmulSpec(node.dtype.name, tuple(batch), m, node.shape[-1], k, left, right)
+    tf32 = target.tf32 and node.dtype is dt.float32
+    spec = MatmulSpec(node.dtype.name, tuple(batch), m, node.shape[-1], k, left, right, tf32)
     return apply("call", a, b, routine="matmul", spec=spec, of=node.shape, as_=node.dtype)
 
 

@@ -2,7 +2,8 @@
 
 The row-major product out = a @ b is given to the library as the column-major out.T = b.T @ a.T. An operand may be a
 row- or column-major matrix with any leading dimension; its batch strides are free, 0 repeats a matrix. float32 is
-computed in float32, never in tf32; float16 and bfloat16 accumulate in float32, also across splits of k.
+computed in float32 unless the spec allows tf32; float16 and bfloat16 accumulate in float32, also across splits of k.
+The heuristics' first algorithms are ways to choose from (`choice.py`): the first is often not the fastest.
 """
 
 import functools
@@ -10,6 +11,7 @@ import itertools
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -19,10 +21,13 @@ from flame.errors import DeviceError
 from flame.ir.library import MatmulSpec
 from flame.ir.product import Product, orient, simplify
 from flame.runtime import cuda
+from flame.runtime.choice import Place, Way, choose, remembered
 
 SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 KIND = {"float16": "CUDA_R_16F", "bfloat16": "CUDA_R_16BF", "float32": "CUDA_R_32F", "float64": "CUDA_R_64F"}
 MIB = 2**20
+MOST = 8  # algorithms of one product that are timed
+TIMED_FROM = 1 << 24  # operations from which on a product is worth timing its algorithms
 
 _lock = threading.RLock()
 
@@ -61,13 +66,16 @@ def matmul(a: int, b: int, out: int, spec: MatmulSpec, stream: "cuda.Stream | No
     bind(spec)(a, b, out, stream)
 
 
-def bind(spec: MatmulSpec) -> Callable:
-    """A function `(a, b, out, stream)` of three addresses for one product, which does no work but the call."""
-    return _bind(spec, cuda.current())
+def bind(spec: MatmulSpec, place: Place | None = None) -> Callable:
+    """A function `(a, b, out, stream)` of three addresses for one product, which does no work but the call.
+
+    At a place, the fastest of the library's algorithms is chosen there.
+    """
+    return _bind(spec, cuda.current(), place)
 
 
 @functools.lru_cache(4096)
-def _bind(spec: MatmulSpec, ordinal: int) -> Callable:
+def _bind(spec: MatmulSpec, ordinal: int, place: Place | None = None) -> Callable:
     if not supports(spec):
         raise DeviceError(f"cuBLASLt cannot run {spec}; copy the operand that has no unit stride, or decompose it")
     if prod(spec.batch) * spec.m * spec.n == 0:
@@ -79,11 +87,14 @@ def _bind(spec: MatmulSpec, ordinal: int) -> Callable:
     inner, out_stride, turns = outer_loop(simplify(Product.of(spec)))
     offsets = [(a + size * starts[0], b + size * starts[1], out) for a, b, out in turns]
     plans: dict[tuple[int, int, int], Callable] = {}
+    if place is not None and 2 * prod(spec.batch) * spec.m * spec.n * spec.k >= TIMED_FROM:
+        likely = tuple(alignment(256 + o) for o in offsets[0])  # buffers begin at multiples of 256 bytes
+        plans[likely] = fastest(inner, out_stride, likely, place, spec)
 
     def run(a, b, out, stream=None):
         for da, db, do in offsets:
             at = a + da, b + db, out + do
-            aligned = (min(at[0] & -at[0], 256), min(at[1] & -at[1], 256), min(at[2] & -at[2], 256))
+            aligned = (alignment(at[0]), alignment(at[1]), alignment(at[2]))
             call = plans.get(aligned)
             if call is None:
                 call = plans[aligned] = plan(inner, out_stride, aligned, ordinal)
@@ -106,7 +117,8 @@ def outer_loop(spec: Product) -> tuple[Product, int, list[tuple[int, ...]]]:
         turn = list(zip(place, others, strict=True))
         offsets.append(tuple(SIZE[spec.dtype] * sum(i * each[d] for i, d in turn) for each in strides))
     a, b = ((*each[:2], each[2 + longest]) for each in (spec.a_strides, spec.b_strides))
-    return Product(spec.dtype, spec.m, spec.n, spec.k, (spec.batch[longest],), a, b), outs[longest], offsets
+    one = replace(spec, batch=(spec.batch[longest],), a_strides=a, b_strides=b)
+    return one, outs[longest], offsets
 
 
 # --- the library ----------------------------------------------------------------------------------
@@ -164,7 +176,9 @@ def describe(spec: Product, out_stride: int) -> tuple[int, int, int, int]:
     """(operation, first, second, out) descriptors of a product of at most one batch dimension; operands swap places."""
     lt, cublas, kinds = _library()
     double = spec.dtype == "float64"
-    compute = cublas.ComputeType.COMPUTE_64F if double else cublas.ComputeType.COMPUTE_32F
+    kinds_of = cublas.ComputeType
+    single = kinds_of.COMPUTE_32F_FAST_TF32 if spec.tf32 else kinds_of.COMPUTE_32F
+    compute = kinds_of.COMPUTE_64F if double else single
     operation = lt.matmul_desc_create(int(compute), int(kinds.CUDA_R_64F if double else kinds.CUDA_R_32F))
     left = orient(spec.m, spec.k, *spec.a_strides[:2])
     right = orient(spec.k, spec.n, *spec.b_strides[:2])
@@ -192,22 +206,25 @@ def _preference(limit: int, aligned: tuple[int, int, int]) -> int:
     return preference
 
 
-def _choose(spec: Product, handle: int, described: tuple[int, ...], limit: int, aligned: tuple[int, int, int]):
-    """The library's first choice of algorithm, as its record."""
+def _ranked(
+    spec: Product, handle: int, described: tuple[int, ...], limit: int, aligned: tuple[int, int, int], most: int
+) -> list[Any]:
+    """The library's choices of algorithm as its records, the best first by its own judgement."""
     lt, _, _ = _library()
     operation, first, second, result = described
     preference, found = _preference(limit, aligned), np.zeros(1, np.int32)
-    best: Any = np.zeros(1, dtype=lt.matmul_heuristic_result_dtype)
-    args = handle, operation, first, second, result, result, preference, 1, best.ctypes.data, found.ctypes.data
+    best: Any = np.zeros(most, dtype=lt.matmul_heuristic_result_dtype)
+    args = handle, operation, first, second, result, result, preference, most, best.ctypes.data, found.ctypes.data
     try:
         lt.matmul_algo_get_heuristic(*args)
     except lt.cuBLASLtError as problem:
         raise DeviceError(f"cuBLASLt plans no product for {spec}: {problem}") from problem
     finally:
         lt.matmul_preference_destroy(preference)
-    if not found[0] or int(best["state"][0]):
+    usable = [best[i : i + 1] for i in range(int(found[0])) if not int(best["state"][i])]
+    if not usable:
         raise DeviceError(f"cuBLASLt has no algorithm for {spec}, addresses aligned to {aligned} bytes")
-    return best
+    return usable
 
 
 def version() -> str:
@@ -216,15 +233,55 @@ def version() -> str:
 
 
 def plan(spec: Product, out_stride: int, aligned: tuple[int, int, int], ordinal: int) -> Callable:
-    """A function `(a, b, out, stream)` with descriptors and the chosen algorithm kept.
+    """A function `(a, b, out, stream)` with descriptors and the library's first algorithm kept."""
+    return algorithms(spec, out_stride, aligned, ordinal, 1)[0]
+
+
+def algorithms(
+    spec: Product, out_stride: int, aligned: tuple[int, int, int], ordinal: int, most: int
+) -> list[Callable]:
+    """A function for each of the library's first algorithms.
 
     Descriptors live as long as the process: a plan is kept for each shape and alignment anyway.
     """
-    lt, _, _ = _library()
     with _lock:
         handle, limit = _handle(ordinal), workspace_size(ordinal)
-        described = operation, first, second, result = describe(spec, out_stride)
-        best = _choose(spec, handle, described, limit, aligned)
+        described = describe(spec, out_stride)
+        ranked = _ranked(spec, handle, described, limit, aligned, most)
+    return [_runner(spec, handle, described, best, ordinal) for best in ranked]
+
+
+def alignment(address: int) -> int:
+    """Bytes that an address is a multiple of, 256 at most."""
+    return min(address & -address, 256) or 256
+
+
+def fastest(spec: Product, out_stride: int, aligned: tuple[int, int, int], place: Place, of: MatmulSpec) -> Callable:
+    """The fastest of the library's first algorithms, timed once for each product."""
+    found = algorithms(spec, out_stride, aligned, place.ordinal, MOST)
+    known = remembered(place, "matmul", of, version())
+    named = {f"cublaslt heuristic {i}": each for i, each in enumerate(found)}
+    if known is not None and known.best in named:
+        return named[known.best]
+    batch = max(spec.batch, default=1)
+    reach = [
+        1 + (m - 1) * s[0] + (n - 1) * s[1] + (batch - 1) * (s[2] if spec.batch else 0)
+        for (m, n), s in (((spec.m, spec.k), spec.a_strides), ((spec.k, spec.n), spec.b_strides))
+    ]
+    out = 1 + (batch - 1) * out_stride + spec.m * spec.n
+    sizes = [SIZE[spec.dtype] * n for n in (*reach, out)]
+    ways = [Way(name, functools.partial(_on_stream, each, place.stream)) for name, each in named.items()]
+    return named[choose(place, "matmul", of, version(), ways, sizes).name]
+
+
+def _on_stream(run: Callable, stream: "cuda.Stream", a: int, b: int, out: int, workspace: int) -> None:
+    run(a, b, out, stream)
+
+
+def _runner(spec: Product, handle: int, described: tuple[int, ...], best: Any, ordinal: int) -> Callable:
+    lt, _, _ = _library()
+    operation, first, second, result = described
+    limit = workspace_size(ordinal)
     scales = np.array([1, 0], np.float64 if spec.dtype == "float64" else np.float32)
     head, zero = (handle, operation, scales.ctypes.data), scales.ctypes.data + scales.itemsize
     fields = best.dtype.fields

@@ -70,10 +70,10 @@ def _library(step: Call, device: Any) -> Way:
     """The library's product; where more follows, into memory of its own, from which the kernel alone goes on."""
     spec, stream = step.spec, device.stream
     if not isinstance(spec, FinishedSpec):
-        product = lib_cublaslt.bind(spec)
+        product = lib_cublaslt.bind(spec, device.place)
         return Way(LIBRARY, lambda a, b, out, _: product(a, b, out, stream))
     assert step.printed is not None and step.printed.alone is not None
-    product, code, place = lib_cublaslt.bind(spec.product), step.printed.alone, spec.place
+    product, code, place = lib_cublaslt.bind(spec.product, device.place), step.printed.alone, spec.place
     table = device.addresses(len(spec.kernel.params))
     (kernel,) = device.kernels([code])
     launch = device.launch(kernel, code, tuple(range(len(table))), table)
