@@ -21,6 +21,7 @@ from flame.ir.target import Target
 from flame.passes.finish import TENSOR_CORES, finish
 from flame.passes.fuse import groups
 from flame.passes.keep import keep_rows
+from flame.passes.layout import layouts
 from flame.passes.library import libraries
 from flame.passes.memory import place
 from flame.passes.naming import name_kernels
@@ -57,6 +58,7 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
     roots = orders(roots)  # no order is made for the elements in it alone
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
+    roots = layouts(roots, simple)  # no fold walks across a library's result that it could walk along
     roots = scans(roots, target)  # no scan walks equal elements side by side, or a long line alone
     roots = segments(roots, target)  # no lane folds most of the values that a scatter sorted
     return split(roots, target)  # no fold leaves most of the machine idle
