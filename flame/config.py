@@ -22,7 +22,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from flame.errors import ConfigError
 
-STAGES = ("graph", "optimized", "kernels", "plan", "source", "ptx")  # what `show` and `flame dump --stage` accept
+STAGES = ("graph", "optimized", "kernels", "plan", "choices", "source", "ptx")  # of `show` and `flame dump --stage`
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 Value = TypeVar("Value")
@@ -179,7 +179,7 @@ class Config:
         "The same bits every time; off: attention's gradient is faster.",
     )
     choices = Knob(
-        "FLAME_CHOICES", str, lambda: "measure", "How libraries' algorithms are chosen: measure, first, or a file."
+        "FLAME_CHOICES", str, lambda: "measure", "How libraries' algorithms are chosen: measure, first, or a table."
     )
     anomaly = Knob("FLAME_ANOMALY", read_switch, lambda: False, "Raise where a nan is made, naming its line; slow.")
     poison = Knob("FLAME_POISON", read_switch, lambda: False, "Fill freed memory with NaN, so that stale reads show.")

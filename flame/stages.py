@@ -6,6 +6,8 @@ from flame.compiler import Program
 from flame.config import STAGES, config
 from flame.ir import show
 from flame.ir.origins import origins
+from flame.ir.plan import Call
+from flame.runtime import choice
 from flame.runtime.cuda_compile import ptx_cuda
 
 _announced: dict[tuple[int, str], Program] = {}  # holds the programs, so that an id stays one program's
@@ -22,12 +24,26 @@ def text(program: Program, stage: str) -> str:
             return "\n\n".join(show.kernel(kernel) for kernel in program.codes)
         case "plan":
             return show.plan(program.plan)
+        case "choices":
+            return "\n\n".join(choices(program))
         case _:
             return "\n\n".join(texts(program, stage).values())
 
 
+def choices(program: Program) -> list[str]:
+    """For each call, the ways that were timed and the one that was chosen: a table that FLAME_CHOICES reads."""
+    found = []
+    for step in dict.fromkeys(s for s in program.plan.steps if isinstance(s, Call)):
+        made = choice.known(step.routine, step.spec).values()
+        rows = [each.text() for each in made] or ["    # nothing to choose"]
+        found.append("\n".join([f"{step.routine} {step.spec}", *dict.fromkeys(rows)]))
+    return list(dict.fromkeys(found)) or ["# no library is called"]
+
+
 def texts(program: Program, stage: str) -> dict[str, str]:
     """The source or the PTX of each kernel, by its name."""
+    if stage == "choices":
+        return {text.partition("\n")[0]: text for text in choices(program)}
     if stage == "source":
         return {code.name: code.source.strip() for code in program.codes.values()}
     cc = program.target.cc

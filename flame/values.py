@@ -417,6 +417,8 @@ def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node])
         try:
             return program, Executable(program.plan, program.codes, device)
         except DeclinedError as no:
+            if no.spec in device.target.declined:
+                raise
             device.decline(no.spec)
 
 

@@ -5,11 +5,13 @@ the same name means the same machine code under the same versions; FLAME's own v
 Ways are timed on memory of their own, never on a user's.
 """
 
+import functools
 import json
 import statistics
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from flame.config import config
@@ -47,10 +49,10 @@ class Choice:
     why: str = "measured"
 
     def text(self) -> str:
-        """The ways, the fastest first."""
+        """The ways, the fastest first, the chosen one with a star."""
         rows = sorted(self.times.items(), key=lambda row: row[1])
-        shown = [f"    {'*' if name == self.best else ' '} {name:60} {ms:9.4f} ms" for name, ms in rows]
-        return "\n".join(shown or [f"    * {self.best:60} {self.why}"])
+        shown = [f"  {'*' if name == self.best else ' '} {name:60} # {ms:.4f} ms" for name, ms in rows]
+        return "\n".join(shown or [f"  * {self.best:60} # {self.why}"])
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ _lock = threading.Lock()
 _known: dict[tuple[str, str, Any], Choice] = {}  # (device, routine, spec)
 
 
-def known(device: str, routine: str, spec: Any) -> Choice | None:
-    """What was chosen for a call on a device, if it was."""
-    return _known.get((device, routine, spec))
+def known(routine: str, spec: Any) -> dict[str, Choice]:
+    """What this process chose for a call, or remembered, on each device."""
+    return {device: choice for (device, *what), choice in _known.items() if what == [routine, spec]}
 
 
 def remembered(place: Place, routine: str, spec: Any, version: str) -> Choice | None:
@@ -160,18 +162,27 @@ def pins() -> dict[str, str]:
     return {} if where in ("measure", "first") else _read(where)
 
 
-_files: dict[str, dict[str, str]] = {}
-
-
+@functools.cache
 def _read(where: str) -> dict[str, str]:
-    if where not in _files:
-        try:
-            with open(where) as file:
-                found = json.load(file)
-            _files[where] = {str(k): str(v) for k, v in found.items()}
-        except (OSError, ValueError, AttributeError) as problem:
-            raise ConfigError(
-                f"FLAME_CHOICES is {where}, which is no table of choices ({problem}); use measure, first, or a file "
-                "that `flame dump --stage choices --format json` wrote"
-            ) from None
-    return _files[where]
+    try:
+        return parsed(Path(where).read_text())
+    except OSError as problem:
+        raise ConfigError(
+            f"FLAME_CHOICES is {where!r}, which cannot be read ({problem.strerror}); use measure, first, or a file "
+            "that `flame dump --stage choices` wrote"
+        ) from None
+
+
+def parsed(text: str) -> dict[str, str]:
+    """The starred way below each line of a table of choices.
+
+    >>> parsed("matmul Spec(m=1)\\n    slow # 2 ms\\n  * fast # 1 ms")
+    {'matmul Spec(m=1)': 'fast'}
+    """
+    found, what = {}, ""
+    for line in text.splitlines():
+        if line.startswith("  * ") and what:
+            found[what] = line[4:].partition("#")[0].strip()
+        elif line and not line.startswith((" ", "#")):
+            what = line.strip()
+    return found

@@ -133,7 +133,7 @@ def bind_grad(spec: AttentionGradSpec, place: Place) -> Callable[..., None]:
     sizes += [4 * prod(whole.out_shape[:3]), *([size * prod(whole.mask)] if whole.mask is not None else [])]
     sizes += [size * prod(s) for s in (whole.q_shape, whole.k_shape, whole.v_shape)]
     run = lib_cudnn.bind(
-        "attention_grad", piece, place, lambda graph: describe_grad(piece, whole, graph), spec.dtype, sizes, FEW
+        "attention_grad", spec, place, lambda graph: describe_grad(piece, whole, graph), spec.dtype, sizes, FEW
     )
     offsets = [starts(spec, b, h) for b in range(0, whole.batch, examples) for h in range(0, whole.shared, shared)]
 
