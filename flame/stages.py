@@ -5,6 +5,7 @@ import sys
 from flame.compiler import Program
 from flame.config import STAGES, config
 from flame.ir import show
+from flame.ir.library import FinishedSpec
 from flame.ir.origins import origins
 from flame.ir.plan import Call
 from flame.runtime import choice
@@ -34,9 +35,11 @@ def choices(program: Program) -> list[str]:
     """For each call, the ways that were timed and the one that was chosen: a table that FLAME_CHOICES reads."""
     found = []
     for step in dict.fromkeys(s for s in program.plan.steps if isinstance(s, Call)):
-        made = choice.known(step.routine, step.spec).values()
-        rows = [each.text() for each in made] or ["    # nothing to choose"]
-        found.append("\n".join([f"{step.routine} {step.spec}", *dict.fromkeys(rows)]))
+        specs = (step.spec, *([step.spec.product] if isinstance(step.spec, FinishedSpec) else []))
+        made = [(spec, *item) for spec in specs for item in choice.known(spec).items()]
+        found += [f"{routine} {spec}\n{each.text()}" for spec, (_, routine), each in made]
+        if not made:
+            found.append(f"{step.routine} {step.spec}\n    # nothing to choose")
     return list(dict.fromkeys(found)) or ["# no library is called"]
 
 

@@ -55,11 +55,9 @@ class ConvolutionSpec:
         return 2 * int(np.prod(self.y)) * taps
 
     def numpy(self, a: Any, b: Any) -> Any:
-        """The meaning, by that of the operator `convolution`."""
-        first, second = (
-            np.moveaxis(np.asarray(m).reshape(channels_last(s)), -1, 1)
-            for m, s in zip((a, b), self.operands, strict=True)
-        )
+        """The meaning, by that of the operator `convolution`; memory may be longer than the operand that begins it."""
+        pairs = zip((a, b), map(channels_last, self.operands), strict=True)
+        first, second = (np.moveaxis(View.of(shape).over(memory, shape), -1, 1) for memory, shape in pairs)
         return np.ascontiguousarray(np.moveaxis(self._performed(first, second), 1, -1))
 
     def _performed(self, a: Any, b: Any) -> Any:
@@ -146,7 +144,9 @@ class AttentionSpec:
         """Memory as arrays."""
         pairs = ((q, self.q, self.q_shape), (k, self.k, self.k_shape), (v, self.v, self.v_shape))
         assert (self.mask is None) == (not mask)
-        return [view.over(m, shape) for m, view, shape in pairs] + [np.reshape(m, self.mask or ()) for m in mask]
+        return [view.over(m, shape) for m, view, shape in pairs] + [
+            View.of(self.mask or ()).over(m, self.mask or ()) for m in mask
+        ]
 
     def numpy(self, *memory: Any) -> Any:
         """The meaning: (result, logarithms)."""

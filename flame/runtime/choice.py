@@ -69,9 +69,9 @@ _lock = threading.Lock()
 _known: dict[tuple[str, str, Any], Choice] = {}  # (device, routine, spec)
 
 
-def known(routine: str, spec: Any) -> dict[str, Choice]:
-    """What this process chose for a call, or remembered, on each device."""
-    return {device: choice for (device, *what), choice in _known.items() if what == [routine, spec]}
+def known(spec: Any) -> dict[tuple[str, str], Choice]:
+    """What this process chose, or remembered, by device and routine."""
+    return {(device, routine): choice for (device, routine, of), choice in _known.items() if of == spec}
 
 
 def remembered(place: Place, routine: str, spec: Any, version: str) -> Choice | None:

@@ -44,7 +44,7 @@ def test_the_fastest_is_taken_and_remembered_on_disk(place: Place, monkeypatch) 
     monkeypatch.setattr(choice, "_known", {})
     again = choice.remembered(place, "matmul", Spec(1), "v1")
     assert again == Choice("takes 1", {"takes 3": 3.0, "takes 1": 1.0, "takes 2": 2.0})
-    assert choice.known("matmul", Spec(1)) == {"cuda:0": again}
+    assert choice.known(Spec(1)) == {("cuda:0", "matmul"): again}
     monkeypatch.setattr(choice, "_known", {})
     assert choice.remembered(place, "matmul", Spec(1), "v2") is None, "another version of the library"
     assert choice.remembered(place, "matmul", Spec(2), "v1") is None
