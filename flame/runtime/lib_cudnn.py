@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from flame.config import config
 from flame.errors import DeviceError
 from flame.ir.dnn import ConvolutionSpec
 from flame.runtime import cuda
@@ -104,7 +105,7 @@ def bind(
         known = remembered(place, routine, spec, version())
         way = next(_ways(graph, operands, place, known.best), None) if known else None
         if way is None:
-            ways = list(islice(_ways(graph, operands, place), most))
+            ways = list(islice(_ways(graph, operands, place), 1 if config.choices == "first" else most))
             way = choose(place, routine, spec, version(), ways, sizes)
     run, workspace, pool = way.run, max(way.workspace, 1), place.pool
 
