@@ -1,4 +1,4 @@
-"""The printed language straight to LLVM: assignments, counted loops, arithmetic, and calls of the prelude.
+"""The printed language straight to LLVM: assignments, loops, branches, arithmetic, and calls of the prelude.
 
 A printed kernel is Numba source and Numba compiles it. But Numba infers in Python, in 0.1 to 6 seconds a kernel, what
 stands there plainly: every name has one type, every call is an emitter of the prelude. Here the same text is lowered by
@@ -27,6 +27,7 @@ COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "
 REAL = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
 WHOLE = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul"}
 BITS = {ast.BitAnd: "and_", ast.BitOr: "or_", ast.BitXor: "xor"}
+SHIFTS = {ast.LShift: "shl", ast.RShift: "ashr"}
 Rule = Callable[..., tuple[Any, tuple[Any, ...], Any]]
 
 
@@ -83,18 +84,25 @@ def _converted(b: Any, value: Any, kind: Any, wanted: Any, to: Any) -> Any:
 
 
 def assigned(statements: list[ast.stmt]) -> Iterator[str]:
-    """Every name that statements give a value."""
+    """Every name that statements give a value; what a loop counts is its own."""
     for each in statements:
         for node in ast.walk(each):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                yield node.id
+            targets = node.targets if isinstance(node, ast.Assign) else ()
+            targets = [node.target] if isinstance(node, ast.AugAssign) else targets
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
 
 
 class Lowering:
-    """One function on its way to LLVM. Names that loops assign live in memory, which LLVM turns into registers."""
+    """One function on its way to LLVM. Names that loops and branches assign live in memory, until LLVM lifts them."""
 
-    def __init__(self, module: ir.Module, scope: Callable[[str], Any], rule: Callable[[str], Rule | None]):
-        self.module, self.scope, self.rule = module, scope, rule
+    def __init__(
+        self,
+        module: ir.Module,
+        scope: Callable[[str], Any],
+        rule: Callable[[str], Rule | None],
+        functions: dict[str, ast.FunctionDef],
+    ):
+        self.module, self.scope, self.rule, self.functions = module, scope, rule, functions
         self.values: dict[str, Value] = {}
         self.memory: dict[str, Value] = {}
         self.changing: set[str] = set()
@@ -113,14 +121,17 @@ class Lowering:
             value.name = parameter.arg
             bits = self.b.trunc(value, I1) if kind is types.boolean else value
             self.values[parameter.arg] = Value(kind, bits)
-        loops = [node for node in ast.walk(tree) if isinstance(node, ast.For)]
-        self.changing = {name for loop in loops for name in assigned(loop.body)}
-        for name in self.changing & set(self.values):
-            self._store(name, self.values[name])
-        self.statements(tree.body)
+        self._body(tree)
         self.b.ret_void()
         self.entry.branch(body)
         return made
+
+    def _body(self, tree: ast.FunctionDef) -> None:
+        parts = [node for node in ast.walk(tree) if isinstance(node, ast.For | ast.While | ast.If)]
+        self.changing = {name for part in parts for name in assigned([*part.body, *part.orelse])}
+        for name in self.changing & set(self.values):
+            self._store(name, self.values[name])
+        self.statements(tree.body)
 
     # --- statements -------------------------------------------------------------------------------------------------
     def statements(self, body: list[ast.stmt]) -> None:
@@ -130,8 +141,14 @@ class Lowering:
                     self._assign(name, self.expression(each.value))
                 case ast.Expr():
                     self.expression(each.value)
+                case ast.AugAssign(target=ast.Name(id=name)):
+                    self._assign(name, self._binary(type(each.op), self._name(name), self.expression(each.value)))
                 case ast.For(target=ast.Name(id=name), orelse=[]):
                     self._loop(name, each)
+                case ast.While(orelse=[]):
+                    self._while(each)
+                case ast.If():
+                    self._branch(each)
                 case _:
                     raise UnsupportedError(ast.unparse(each))
 
@@ -175,6 +192,33 @@ class Lowering:
         b.position_at_end(after)
         del self.values[name]  # after the loop Python has the last round's value, and nobody reads it
 
+    def _while(self, loop: ast.While) -> None:
+        b = self.b
+        head, body, after = (b.append_basic_block(part) for part in ("head", "round", "after"))
+        b.branch(head)
+        b.position_at_end(head)
+        b.cbranch(self._truth(loop.test), body, after)
+        b.position_at_end(body)
+        self.statements(loop.body)
+        b.branch(head)
+        b.position_at_end(after)
+
+    def _branch(self, choice: ast.If) -> None:
+        b = self.b
+        yes, no, after = (b.append_basic_block(part) for part in ("yes", "no", "after"))
+        b.cbranch(self._truth(choice.test), yes, no)
+        for block, body in ((yes, choice.body), (no, choice.orelse)):
+            b.position_at_end(block)
+            self.statements(body)
+            b.branch(after)
+        b.position_at_end(after)
+
+    def _truth(self, e: ast.expr) -> Any:
+        kind, value = self.expression(e)
+        if kind is not types.boolean:
+            raise UnsupportedError(ast.unparse(e))
+        return value
+
     # --- expressions ------------------------------------------------------------------------------------------------
     def expression(self, e: ast.expr) -> Value:
         match e:
@@ -190,6 +234,8 @@ class Lowering:
                 return self._constant(-value)
             case ast.UnaryOp():
                 return self._unary(type(e.op), self.expression(e.operand))
+            case ast.Tuple():
+                return self._tuple([self.expression(each) for each in e.elts])
             case ast.Call(func=ast.Name(id=name), keywords=[]):
                 return self._call(name, [self.expression(each) for each in e.args])
             case ast.Subscript(slice=ast.Constant(value=int(place))):
@@ -229,6 +275,8 @@ class Lowering:
             return Value(kind, getattr(self.b, WHOLE[operator])(*both, flags=("nsw",) if kind is types.int64 else ()))
         if kind not in FLOATS and operator in BITS:
             return Value(kind, getattr(self.b, BITS[operator])(*both))
+        if kind is types.int64 and operator in SHIFTS:
+            return Value(kind, getattr(self.b, SHIFTS[operator])(*both))
         raise UnsupportedError(f"{operator.__name__} of {kind}")
 
     def _compare(self, operator: type, x: Value, y: Value) -> Value:
@@ -258,8 +306,28 @@ class Lowering:
             raise UnsupportedError(f"element {place} of {given.kind}")
         return Value(given.kind.dtype, self.b.extract_value(given.value, place))
 
+    def _tuple(self, elements: list[Value]) -> Value:
+        kinds = {each.kind for each in elements}
+        if len(kinds) != 1:
+            raise UnsupportedError(f"a tuple of {kinds}")
+        kind = types.UniTuple(kinds.pop(), len(elements))
+        return Value(kind, self.context.make_tuple(self.b, kind, [each.value for each in elements]))
+
+    def _inside(self, tree: ast.FunctionDef, given: list[Value]) -> Value:
+        """A function of the same file, in the place of its call; it returns at its end, and nowhere else."""
+        inner = Lowering(self.module, self.scope, self.rule, {})
+        inner.b, inner.entry = self.b, self.entry
+        inner.values = {p.arg: each for p, each in zip(tree.args.args, given, strict=True)}
+        *body, last = tree.body
+        if not isinstance(last, ast.Return) or last.value is None:
+            raise UnsupportedError(ast.unparse(last))
+        inner._body(ast.FunctionDef(tree.name, tree.args, body, []))
+        return inner.expression(last.value)
+
     def _call(self, name: str, given: list[Value]) -> Value:
-        """A conversion to a type, or an emitter of the prelude, whose operands are converted as it declares them."""
+        """A function of the file, a conversion, or an emitter of the prelude: it declares what its operands become."""
+        if name in self.functions:
+            return self._inside(self.functions[name], given)
         rule = self.rule(name)
         if rule is None:
             to = self.scope(name)
@@ -277,7 +345,7 @@ def lower(source: str, name: str, arguments: list[Any], scope: Callable[[str], A
     `scope` is what a name of the prelude stands for, `rule` how a call of it is typed and emitted (None: no emitter).
     """
     tree = ast.parse(source)
-    (function,) = (each for each in tree.body if isinstance(each, ast.FunctionDef) and each.name == name)
+    functions = {each.name: each for each in tree.body if isinstance(each, ast.FunctionDef)}
     module = ir.Module(name)
-    Lowering(module, scope, rule).function(function, arguments)
+    Lowering(module, scope, rule, functions).function(functions.pop(name), arguments)
     return module

@@ -104,7 +104,6 @@ def test_a_loop_counts_its_rounds():
     "body",
     [
         "    x = load1_float32(a0, 0) * 2.0\n    store1_float32(a0, 0, x)",  # float32 beside float64
-        "    while n > 0:\n        n = n - 1\n    store1_int64(a0, 0, n)",
         "    x = n if n > 2 else 3\n    store1_int64(a0, 0, x)",
         "    for i in range(n, 0, -1):\n        store1_int64(a0, i, i)",
         "    for i in range(n):\n        store1_int64(a0, i, i)\n    store1_int64(a0, 0, i)",
@@ -127,3 +126,38 @@ def test_conversions_are_numbas():
     here = lowered(text, "k", ("address", "address"))
     assert here is not None
     assert instructions(here) == instructions(by_numba(text, "k", ("address", "address")))
+
+
+BRANCHES = """
+def f(x, y):
+    z = x * y
+    return z, x - z
+
+def k(n, p):
+    i = 0
+    s = 1.0
+    while i < n:
+        if i > 3:
+            i += 2
+            s = f(s, 2.0)[0]
+        else:
+            i += 1
+        for j in range(2):
+            s += 1.0
+    store1_float64(p, i >> 1, s)
+"""
+
+
+def test_branches_loops_and_functions_of_the_file():
+    head = "from flame.runtime.prelude_cuda import device, store1_float64\n"
+    here = lowered(head + BRANCHES, *K)
+    assert here is not None
+    there = by_numba(head + BRANCHES.replace("\ndef f(", "\n@device\ndef f("), *K)
+    for count in ("mul.f64", "st.global.f64", "shr"):  # loops are tested differently, what is done in them is not
+        assert (count in here) == (count in there), count
+    assert "call" not in here.split(".entry")[1]
+
+
+@pytest.mark.parametrize("text", ["    if n:\n        p = 1\n", "    while n:\n        n -= 1\n", "    x = 1, 2.0\n"])
+def test_what_is_no_truth_or_no_tuple_of_one_type_is_left_to_numba(text):
+    assert lowered(f"def k(n, p):\n{text}    q = p\n", *K) is None
