@@ -3,12 +3,12 @@
 Only a nan that reaches a result is looked for: one that `where` leaves out harms nobody.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from flame.errors import AnomalyError, ValidationError
+from flame.errors import AnomalyError, LinAlgError, ValidationError
 from flame.ir.graph import toposort
 from flame.ir.interp import perform
 from flame.ir.node import Node
@@ -31,6 +31,13 @@ def check(results: Sequence[Node], given: Sequence[Node], read: Callable[[Node],
                     unknown = unknown or n
                     values[n] = np.zeros(n.shape, n.dtype.numpy)
     raise AnomalyError(_said(bad, values, set(given), unknown))
+
+
+def located(problem: LinAlgError, results: Sequence[Node], given: Collection[Node]) -> LinAlgError:
+    """The error with the lines of the operators in a graph that may have found it."""
+    made = (n for n in toposort(results, given) if n.op.name == problem.operation)
+    lines = dict.fromkeys(origins.get(n, "an unknown line") for n in made)
+    return LinAlgError(f"{problem}; made at {', or at '.join(lines)}")
 
 
 def has_nan(value: Any) -> bool:

@@ -56,6 +56,8 @@ class ValidationError(FlameError, RuntimeError):
 class LinAlgError(FlameError, RuntimeError):
     """A matrix is not what an operation of linear algebra needs: it is singular, or not positive definite."""
 
+    operation = ""  # the operator that found it
+
 
 class ConfigError(FlameError, ValueError):
     """A knob (environment variable or `config` attribute) was given a value or a name it does not know."""

@@ -15,9 +15,9 @@ from weakref import ReferenceType, ref
 import numpy as np
 
 from flame import compiler, stages
-from flame.anomaly import check
+from flame.anomaly import check, located
 from flame.config import config
-from flame.errors import FlameError, FreedError, IndexingError
+from flame.errors import FlameError, FreedError, IndexingError, LinAlgError
 from flame.ir import spans
 from flame.ir.graph import fingerprint, substitute, toposort
 from flame.ir.node import Node, apply, leaf
@@ -469,7 +469,10 @@ def _run(
     if ready.program is not None:
         stages.announce(ready.program, line)
         observe = observer(ready.program) if config.validate else None
-    outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
+    try:
+        outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
+    except LinAlgError as problem:  # the plan does not know whose graph it is
+        raise located(problem, targets, set(inputs)) from None
     if due:
         _judge(due, dict(zip(targets, outputs, strict=False)), ready.executable.device)
     for i in ready.donors:

@@ -71,7 +71,7 @@ def _sources(n: Node) -> tuple[Node, ...]:
         case Kind.MOVEMENT | Kind.GATHER:
             return n.src[:1]
         case Kind.REDUCE:
-            return n.src if n.op.combine in ("maximum", "minimum") else ()
+            return n.src if n.op.combine in ("maximum", "minimum", "add") else ()
         case Kind.ELEMENTWISE:
             return n.src if n.op.transparent or n.op.name in _RULES or n.op.name == "cast" else ()
         case _:
@@ -98,6 +98,9 @@ def _span(n: Node, parts: list[Span | None]) -> Span | None:
             return Span(0, c - 1)
         case _:
             pass
+    if n.op.name in ("minimum", "maximum"):  # one known end is enough
+        info = np.iinfo(n.dtype.numpy)
+        parts = [p or Span(int(info.min), int(info.max)) for p in parts]
     if not parts or None in parts:
         return None
     return _fitting(n, _made(n, [p for p in parts if p is not None]))
@@ -110,6 +113,9 @@ def _made(n: Node, parts: list[Span]) -> Span | None:
         exact = len(one) == 1 and parts[one[0]].exact
         corners = _RULES[n.op.name](first, last)
         return None if corners is None else Span(min(corners), max(corners), exact and n.op.name != "where")
+    if n.op.kind is Kind.REDUCE and n.op.combine == "add":
+        count = prod(n.src[0].shape) // max(prod(n.shape), 1)
+        return Span(first.low * count, first.high * count)
     if n.op.name in SAME or n.op.kind is Kind.ELEMENTWISE:
         return first
     fill = next((int(v) for k, v in n.attrs if k == "fill"), first.low)

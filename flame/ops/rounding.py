@@ -3,12 +3,13 @@
 from flame.errors import DTypeError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
-from flame.ops.elementwise import TABLE, to_dtype, where
+from flame.ops.elementwise import TABLE, in_table, to_dtype, where
 from flame.ops.random import Generator, rand
 from flame.tensor import Tensor
 
 __all__ = ["stochastic_round"]
 
+_nextafter = TABLE["nextafter"]
 LEAST = {dt.float16: 2.0**-24, dt.bfloat16: 2.0**-133}  # the step between denormal numbers
 
 
@@ -38,3 +39,22 @@ def stochastic_round(input: Tensor, dtype: DType, generator: Generator | None = 
     drawn = rand(x.shape, dtype=dt.float32, device=x.device, generator=generator)
     other = drawn * TABLE["abs"](far - near) < TABLE["abs"](size - near)  # never of infinities: nan, or an endless step
     return to_dtype(TABLE["copysign"](where(other, far, near), x), dtype)
+
+
+@in_table
+def nextafter(input: Tensor, other: Tensor) -> Tensor:
+    """The number next to the first in the direction of the second, in the dtype in which both meet.
+
+    Of half precisions no gradient flows through.
+    """
+    kind = dt.result_type([(t.dtype, t.ndim) for t in (input, other)], [])
+    if kind not in LEAST:
+        return _nextafter(input, other)
+    x, goal = (to_dtype(to_dtype(t.detach(), kind), dt.float32) for t in (input, other))
+    size = TABLE["abs"](x)
+    # A little more than half a step, as above: what is nearest there is the neighbour.
+    move = TABLE["maximum"](size * (0.508 * kind.epsilon), 0.508 * LEAST[kind])
+    moved = to_dtype(to_dtype(x + TABLE["sign"](goal - x) * move, kind), dt.float32)
+    moved = where(size == float("inf"), TABLE["copysign"](-kind.lowest, x), moved)
+    moved = where(x == goal, goal, where(x.isnan() | goal.isnan(), float("nan"), moved))
+    return to_dtype(moved, kind)

@@ -7,7 +7,7 @@ import numpy as np
 from flame.errors import DTypeError, IndexingError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir.node import apply, reshape
-from flame.ops.elementwise import to_dtype, where
+from flame.ops.elementwise import TABLE, to_dtype, where
 from flame.ops.method import axis, tensor_method
 from flame.ops.reduce import Selected, amax, fold
 from flame.ops.shape import cut
@@ -26,6 +26,11 @@ def _positions(like: Tensor, at: int) -> Tensor:
     return new(place, like.device)
 
 
+def _inside(place: Tensor, n: int) -> Tensor:
+    """Positions among n, seen to lie there, so that nobody has to look."""
+    return TABLE["minimum"](TABLE["maximum"](place, 0), n - 1)
+
+
 def _median(name: str, input: Tensor, dim: int, keepdim: bool) -> Selected:
     """The lower of the two middle elements; a nan wins, or is passed over in the nan form."""
     at = axis(name, dim, input.ndim)
@@ -40,9 +45,9 @@ def _median(name: str, input: Tensor, dim: int, keepdim: bool) -> Selected:
     nans = input.detach().isnan()
     count = fold("sum", name, nans.long(), at, True)
     if name == "nanmedian":
-        middle = (n - 1 - count).clamp(min=0) // 2
+        middle = _inside(n - 1 - count, n) // 2
     else:
-        middle = where(count.gt(0), n - count, (n - 1) // 2)  # the first nan, or the middle
+        middle = where(count.gt(0), _inside(n - count, n), (n - 1) // 2)  # the first nan, or the middle
     return at_kept(input, at, places.gather(at, middle), keepdim)
 
 
@@ -91,7 +96,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Selected:
         return at_kept(input, at, places, keepdim)
     longest = fold("max", "mode", lengths, at, True)
     first = fold("min", "mode", where(lengths.eq(longest), cut(line, at, 1, n), n), at, True)
-    return at_kept(input, at, places.gather(at, where(longest.gt(0), first, 0)), keepdim)
+    return at_kept(input, at, places.gather(at, where(longest.gt(0), _inside(first, n), 0)), keepdim)
 
 
 def _quantile(name: str, input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Tensor:
@@ -138,9 +143,9 @@ def _at_ranks(name: str, last: Tensor, q: Tensor, interpolation: str) -> Tensor:
     ranked = last.gather(-1, order(name, last, -1, False))
     if interpolation in ("lower", "higher", "nearest"):
         way = {"lower": ranks.floor, "higher": ranks.ceil, "nearest": ranks.round}[interpolation]
-        return ranked.gather(-1, way().long())
+        return ranked.gather(-1, _inside(way().long(), n))
     below = ranks.floor()
-    low, high = ranked.gather(-1, below.long()), ranked.gather(-1, ranks.ceil().long())
+    low, high = ranked.gather(-1, _inside(below.long(), n)), ranked.gather(-1, _inside(ranks.ceil().long(), n))
     weight = ranks - below if interpolation == "linear" else to_dtype(ranks.ne(below), last.dtype) * 0.5
     return low + weight * (high - low)
 

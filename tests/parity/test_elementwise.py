@@ -134,3 +134,17 @@ def test_numbers_wrap_in_the_dtype_of_the_integers_they_meet():
     check(ledger, "uint8 == 300", lambda lib, x: x == 300, [np.array([44])], ["uint8"])
     check(ledger, "int8 * 1000", lambda lib, x: x * 1000, [np.array([1, 2])], ["int8"])
     ledger.close()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("goal", [0.0, -0.0, 3.0, float("inf"), -float("inf"), float("nan")])
+def test_next_after_every_half(dtype, goal):
+    kind = getattr(torch, dtype)
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(kind)
+    mine = flame.tensor(every.float().numpy()).to(getattr(flame, dtype))
+    found = flame.nextafter(mine, flame.full((2**16,), goal, dtype=mine.dtype))
+    wanted = torch.nextafter(every, torch.full_like(every, goal)).float().numpy()
+    assert found.dtype is mine.dtype
+    np.testing.assert_array_equal(found.float().numpy(), wanted)
+    there = ~np.isnan(wanted)
+    np.testing.assert_array_equal(np.signbit(found.float().numpy())[there], np.signbit(wanted)[there])

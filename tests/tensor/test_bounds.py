@@ -144,6 +144,9 @@ def test_nothing_is_checked_of_nothing():
         (lambda i: flame.cat([i, i + 1]), (-2, 6, False)),
         (lambda i: flame.arange(4).long(), (0, 3, True)),
         (lambda i: i.amax(), (-2, 5, False)),
+        (lambda i: i.sum(), (-8, 20, False)),
+        (lambda i: flame.stack([i, i]).sum(0), (-4, 10, False)),
+        (lambda i: flame.minimum(flame.maximum(i.float().long(), 0), 3), (0, 3, False)),
         (lambda i: flame.randint(2, 7, (3,)), (2, 6, False)),
         (lambda i: i.float().argmax(), (0, 3, False)),
     ],
@@ -157,6 +160,21 @@ def test_spans_are_true(make, span):
     low, high = made.numpy().min(), made.numpy().max()
     assert found.low <= low and high <= found.high and (not found.exact or (low, high) == (found.low, found.high))
     assert not span[2] or found == spans.Span(*span)
+
+
+def test_medians_modes_and_quantiles_read_where_they_know_to_be():
+    x, i = flame.tensor(X).sin().realize(), flame.tensor(X.astype(np.int64)).realize()
+    q = flame.tensor([0.1, 0.9])
+    for made in (
+        x.median(),
+        x.median(1),
+        x.nanmedian(1),
+        x.mode(1),
+        x.quantile(q, 1),
+        x.nanquantile(q, 0),
+        i.median(0),
+    ):
+        assert made is not None and not values._watched
 
 
 def test_nothing_is_known_of_what_may_wrap_around():

@@ -331,7 +331,9 @@ def host(name: str, numpy: Any, **more: Any) -> Op:
         try:
             return numpy(*arrays, **attrs)
         except np.linalg.LinAlgError as problem:
-            raise LinAlgError(f"linalg.{name}: {problem} (one of {arrays[0].shape} at least); {WAY_OUT}") from None
+            found = LinAlgError(f"linalg.{name}: {problem} (one of {arrays[0].shape} at least); {WAY_OUT}")
+            found.operation = name
+            raise found from None
 
     return define(name, Kind.HOST, numpy=meaning, dtype=lapack, public=False, batch=in_batches, **more)
 
