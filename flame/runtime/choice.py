@@ -94,14 +94,16 @@ def choose(place: Place, routine: str, spec: Any, version: str, ways: Iterable[W
     ways, key = list(ways), (place.device, routine, spec)
     if not ways:
         raise DeclinedError(spec, f"{routine}: no library has an algorithm for {spec}")
-    if len(ways) == 1 or config.choices == "first":
-        _note(key, Choice(ways[0].name, why="the only one" if len(ways) == 1 else "the library's first"))
+    if config.choices == "first":
+        _note(key, Choice(ways[0].name, why="the library's first"))
         return ways[0]
     try:
         times = timed(place, ways, sizes)
     except OutOfMemoryError:  # no memory to try it: not remembered beyond this process
         _note(key, Choice(ways[0].name, why="the library's first: no memory to time others"))
         return ways[0]
+    if not times:
+        raise DeclinedError(spec, f"{routine}: none of {[w.name for w in ways]} runs for {spec}")
     best = min(times, key=lambda name: times[name])
     choice = _note(key, Choice(best, times))
     text = json.dumps({"best": choice.best, "times": choice.times, "why": choice.why})
@@ -134,8 +136,6 @@ def timed(place: Place, ways: Sequence[Way], sizes: Sequence[int]) -> dict[str, 
             )
         except DeviceError:  # the library takes its word back: another way serves
             continue
-    if not found:
-        raise DeviceError(f"none of {[w.name for w in ways]} runs")
     return found
 
 

@@ -26,7 +26,7 @@ TYPES = {
     "bool": "BOOLEAN",
 }
 MOST = 6  # plans of one spec that are timed: the heuristics' first is nearly always among the best
-WORKSPACE = 2**30  # bytes beyond which a plan is none of them
+WORKSPACE = {"convolution": 2**30}  # bytes beyond which a plan is none of them; of attention, what it asks for
 ALIGNED = 16  # bytes that addresses are multiples of
 
 _lock = threading.RLock()
@@ -100,12 +100,13 @@ def bind(
     routine: str, spec: Any, place: Place, describe: Describe, dtype: str, sizes: list[int], most: int = MOST
 ) -> Callable[..., None]:
     """The best plan for a spec as `run(*addresses)`, its workspace from the pool; DeclinedError where there is none."""
+    limit = WORKSPACE.get(routine, 2**40)
     with _lock:
         graph, operands = _planned(spec, place, describe, dtype)
         known = remembered(place, routine, spec, version())
-        way = next(_ways(graph, operands, place, known.best), None) if known else None
+        way = next(_ways(graph, operands, place, limit, known.best), None) if known else None
         if way is None:
-            ways = list(islice(_ways(graph, operands, place), 1 if config.choices == "first" else most))
+            ways = list(islice(_ways(graph, operands, place, limit), 1 if config.choices == "first" else most))
             way = choose(place, routine, spec, version(), ways, sizes)
     run, workspace, pool = way.run, max(way.workspace, 1), place.pool
 
@@ -143,7 +144,7 @@ def unwanted_notes(spec: Any) -> list[str]:
     return ["NONDETERMINISTIC", *coarse]
 
 
-def _ways(graph: Any, operands: list[Any], place: Place, name: str = "") -> Iterator[Way]:
+def _ways(graph: Any, operands: list[Any], place: Place, limit: int, name: str = "") -> Iterator[Way]:
     """The plans that can be built, the heuristics' first choice first; of one name alone, where that is given."""
     handle = _handle(place.ordinal, int(place.stream))
     uids = [o.get_uid() for o in operands]
@@ -155,7 +156,7 @@ def _ways(graph: Any, operands: list[Any], place: Place, name: str = "") -> Iter
             workspace = graph.get_workspace_size_plan_at_index(index)
         except Exception:  # noqa: BLE001  deselected, or not for this machine after all
             continue
-        if workspace <= WORKSPACE:
+        if workspace <= limit:
             yield Way(graph.get_plan_name_at_index(index), _runner(graph, index, uids, handle), workspace)
 
 

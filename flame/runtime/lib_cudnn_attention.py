@@ -101,20 +101,20 @@ def span(view: View, shape: Shape) -> int:
 
 # --- gradients --------------------------------------------------------------------------------------------------------
 def pieces(spec: AttentionGradSpec) -> tuple[int, int]:
-    """(examples, heads of keys) done at a time: the deterministic algorithm has a part for every 256 keys.
+    """(examples, heads of keys) done at a time: the deterministic algorithm has a part for every 128 keys.
 
     >>> view = View(0, (0, 0, 0, 1))
     >>> sizes = dict(batch=4, heads=16, shared=16, queries=4096, keys=4096, width=128, depth=128)
     >>> f = AttentionSpec("bfloat16", **sizes, scale=1.0, causal=False, q=view, k=view, v=view)
     >>> pieces(AttentionGradSpec(f, view, view))
-    (2, 16)
+    (1, 16)
     >>> pieces(AttentionGradSpec(f, view, view, deterministic=False))
     (4, 16)
     """
     f = spec.forward
     if not spec.deterministic or f.mask is not None:
         return f.batch, f.shared
-    parts = -(-f.keys // 256) if f.keys > 256 else 1
+    parts = -(-f.keys // 128)
     head = 4 * f.queries * f.width * parts * f.heads // f.shared
     examples = next((n for n in range(f.batch, 0, -1) if f.batch % n == 0 and n * f.shared * head <= PIECE), 1)
     shared = next((n for n in range(f.shared, 0, -1) if f.shared % n == 0 and examples * n * head <= PIECE), 1)

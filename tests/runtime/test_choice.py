@@ -63,16 +63,19 @@ def test_a_damaged_entry_is_timed_again(place: Place, monkeypatch, tmp_path) -> 
 def test_nothing_is_timed_where_it_is_not_wanted(place: Place) -> None:
     with config(choices="first"):
         assert choice.choose(place, "matmul", Spec(1), "v1", ways("takes 3", "takes 1"), [8, 8]).name == "takes 3"
-    assert choice.choose(place, "matmul", Spec(2), "v1", ways("alone"), [8, 8]).name == "alone"
+    assert choice.choose(place, "matmul", Spec(2), "v1", ways("takes 5"), [8, 8]).name == "takes 5"
     assert choice.choose(place, "matmul", Spec(3), "v1", ways("too large", "takes 1"), [8, 8]).name == "too large"
     assert choice.remembered(place, "matmul", Spec(3), "v1").why.startswith("the library's first")
 
 
-def test_without_a_way_the_spec_is_declined(place: Place) -> None:
+def test_without_a_way_the_spec_is_declined(place: Place, monkeypatch) -> None:
     with pytest.raises(DeclinedError, match="no library has an algorithm") as caught:
         choice.choose(place, "matmul", Spec(1), "v1", [], [8, 8])
     assert caught.value.spec == Spec(1)
     assert isinstance(caught.value, DeviceError)
+    monkeypatch.setattr(choice, "timed", lambda place, ways, sizes: {})
+    with pytest.raises(DeclinedError, match="none of .'fails'. runs"):
+        choice.choose(place, "matmul", Spec(1), "v1", ways("fails"), [8, 8])
 
 
 def test_a_table_is_what_the_dump_shows_and_pins(place: Place, tmp_path) -> None:
