@@ -18,7 +18,7 @@ from flame.ops.elementwise import to_dtype
 from flame.ops.method import method, sizes
 from flame.ops.random import Generator, default_generator, floating, integers, normal_of, unit, working
 from flame.ops.search import searchsorted
-from flame.ops.sort import argsort
+from flame.ops.sort import order
 from flame.tensor import Tensor, from_array, same_device
 
 __all__ = ["bernoulli", "binomial", "multinomial", "normal", "poisson"]
@@ -105,7 +105,7 @@ def multinomial(
     weights = to_dtype(input.detach(), dt.float64)
     if not replacement:
         waiting = -unit(input.shape, dt.float64, generator, input.device, above=True).log() / weights
-        return argsort(waiting)[..., :num_samples]
+        return order("multinomial", waiting, -1, False, (0, num_samples))
     edges = weights.cumsum(-1)
     shape = (*input.shape[:-1], num_samples)
     place = to_dtype(unit(shape, dt.float32, generator, input.device), dt.float64) * edges[..., -1:]

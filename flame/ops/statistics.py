@@ -37,18 +37,17 @@ def _median(name: str, input: Tensor, dim: int, keepdim: bool) -> Selected:
     n = input.shape[at] if input.ndim else 1
     if not n:
         raise IndexingError(f"{name}: dim {dim} of shape {input.shape} has no element")
-    places = order(name, input, dim, False)
     if not input.ndim:
-        return Selected(input.clone(), places)
-    if not input.dtype.is_float:
-        return at_kept(input, at, order(name, input, dim, False, ((n - 1) // 2, (n - 1) // 2 + 1)), keepdim)
+        return Selected(input.clone(), order(name, input, dim, False))
     nans = input.detach().isnan()
-    count = fold("sum", name, nans.long(), at, True)
-    if name == "nanmedian":
-        middle = _inside(n - 1 - count, n) // 2
-    else:
-        middle = where(count.gt(0), _inside(n - count, n), (n - 1) // 2)  # the first nan, or the middle
-    return at_kept(input, at, places.gather(at, middle), keepdim)
+    if name == "nanmedian" and input.dtype.is_float:
+        middle = _inside(n - 1 - fold("sum", name, nans.long(), at, True), n) // 2
+        return at_kept(input, at, order(name, input, dim, False).gather(at, middle), keepdim)
+    place = order(name, input, dim, False, ((n - 1) // 2, (n + 1) // 2))
+    if input.dtype.is_float:
+        first = fold("min", name, where(nans, _positions(input, at), n), at, True)  # of the nans
+        place = where(first < n, _inside(first, n), place)
+    return at_kept(input, at, place, keepdim)
 
 
 def _whole(name: str, input: Tensor) -> Tensor:

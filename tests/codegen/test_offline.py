@@ -8,8 +8,9 @@ import pytest
 
 from flame.compiler import Program
 from flame.ir import dtype as dt
-from flame.ir.loop import accesses
-from flame.ir.node import Node
+from flame.ir import node as nd
+from flame.ir.loop import Loop, accesses
+from flame.ir.node import Node, apply
 from flame.ir.plan import Batch
 from flame.ir.plan import launches as members
 from flame.ir.target import CUDA
@@ -121,3 +122,22 @@ def test_other_kernels(name):
 def test_every_kernel(name, dtype, shape, cc):
     for machine in offline(program(name, shape, dtype, cc), cc):
         expect(machine)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(16384, 1024), (2048, 8192), (64, 32768), (1 << 24,)], ids=str)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "backward"])
+def test_scans_of_rows_read_and_write_wide(shape, reverse):
+    x = nd.leaf(0, shape, dt.float32)
+    program = compiled((apply("cumsum", x, axis=len(shape) - 1, reverse=reverse) * x,), CUDA)
+    scanning = [m for m, k in zip(offline(program), program.codes, strict=True) if prod(shape) in sizes(k)]
+    for machine in scanning:
+        wide = re.findall(r"(ld|st)\.global[.\w]*\.v4\.[fub]32", machine.ptx)
+        assert {"ld", "st"} >= set(wide) and "ld" in wide
+        assert not machine.resources.get("spills", 0)
+    assert len(program.codes) == (3 if shape[0] in (64, 1 << 24) else 1)
+
+
+def sizes(k) -> set[int]:
+    """How many elements the loops of a kernel visit."""
+    return {k.outer.extent * s.extent for s in k.outer.body if isinstance(s, Loop)}
