@@ -13,7 +13,7 @@ from math import prod
 from flame.ir import node as nd
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, segment_position
+from flame.ir.group import Group, Space, carried, fold_position, leading, position, segment_position
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Scan, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
@@ -75,7 +75,9 @@ class _Lowering:
             assert at is not None
             at = tuple(map(self.simple, at))
             index = self.simple(flatten(at, n.shape))
-            stores.append((Store(f"out{i}", index, _unrounded(self.element(n, at))), prod(n.shape)))
+            size = self.space.size if (cut := leading(n, self.space)) else prod(n.shape)
+            guard = apply("lt", index, const(prod(n.shape))) if cut else None
+            stores.append((Store(f"out{i}", index, _unrounded(self.element(n, at, guard)), guard), size))
         outer = self.loops()(stores)
         outs = (Param(f"out{i}", n.dtype, True) for i, n in enumerate(self.group.results))
         name = "_".join(dict.fromkeys(n.op.name for n in self.group.results))[:32]
@@ -150,9 +152,9 @@ class _Lowering:
         return max((1 + self.levels[n] for n in toposort([value]) if n in self.levels), default=0)
 
     # --- elements -----------------------------------------------------------------------------------------------------
-    def element(self, n: Node, index: Index) -> Node:
-        """The scalar `n[index]`. Iterative: graphs are deeper than Python's stack."""
-        root: Key = (n, tuple(map(self.simple, index)), None)
+    def element(self, n: Node, index: Index, ok: Node | None = None) -> Node:
+        """The scalar `n[index]`, if there is one. Iterative: graphs are deeper than Python's stack."""
+        root: Key = (n, tuple(map(self.simple, index)), ok)
         stack: list[Key] = [root]
         while stack:
             key = stack[-1]

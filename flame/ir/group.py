@@ -102,9 +102,15 @@ def position(n: Node, space: Space) -> Index | None:
     elif size == space.grid:
         flat = row_number(space)
     else:
-        full = size == space.size and space.inner
+        full = (size == space.size and space.inner) or leading(n, space)
         flat = row_number(space) * space.row + axis("r", space.row) if full else None
     return None if flat is None else unflatten(flat, n.shape)
+
+
+def leading(n: Node, space: Space) -> bool:
+    """True if n is a line of which the rows of a scan are parts, and the last row goes beyond its end."""
+    size = prod(n.shape)
+    return space.walk != 0 and size in n.shape and space.size - space.row < size < space.size and size > space.grid
 
 
 def _walked(n: Node, space: Space) -> Index:

@@ -12,6 +12,7 @@ from flame.ir.target import Target
 LONG = 128  # a shorter line is walked by one lane
 ROW = 8192  # a shorter line is one block's, where its lanes walk together
 ROWS = 1 << 10  # lines of a block that keep a GPU busy
+EVEN = 512  # parts of lines are multiples of this many elements, which wide accesses bring
 SHORT = 32  # the least steps of a part
 BUSY = 1 << 16  # lanes that keep a GPU busy
 
@@ -57,7 +58,8 @@ def _steps(n: Node) -> int:
     size = n.shape[int(n["axis"])]
     lines = prod(n.shape) // size if size else 0
     if trailing(n):
-        return max(ROW, -(-prod(n.shape) // ROWS)) if lines and size > ROW and lines < ROWS else size
+        even = -(-prod(n.shape) // (ROWS * EVEN)) * EVEN
+        return max(ROW, even) if lines and size > ROW and lines < ROWS else size
     return max(SHORT, -(-prod(n.shape) // BUSY)) if lines and size >= LONG and lines * 2 <= BUSY else size
 
 

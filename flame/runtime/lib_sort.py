@@ -16,6 +16,7 @@ BLOCK = 128  # threads that share a block, if their rows are short
 HELD = {"item32": 16, "key32": 16, "item64": 16, "key64": 8, "paired": 8}  # items that a lane holds
 WIDE = 1024  # elements of a row that one warp orders, if two of their items fit where one pair does
 BYTES = {"item32": 4, "key32": 4, "item64": 8, "key64": 8, "paired": 16}
+FEW = 16  # ranks that each lane can keep
 SHARE = 8  # a round of a selection leaves this part of the elements, or fewer
 COUNTED = 2048  # elements that a block counts at once
 BLOCKS = 1024  # that count
@@ -28,10 +29,12 @@ def plan(spec: SortSpec) -> Routine:
     what, item = f"sorted<{key}, {bits}, {_flag(spec.descending)}, {_flag(spec.values)}>", _item(spec, bits)
     most = HELD[item] * THREADS
     source, out = f"elements<{what}, {item}>", f"values<{what}>" if spec.values else "places"
+    if spec.ranks[1] <= FEW and spec.n > WIDE:
+        most = min(most, WIDE)  # warps select, and no lane waits for another warp
     if spec.n <= most:
         return Routine(FILE, (_rows(source, item, out, spec.ranks, spec.rows, spec.n, spec.n),), {})
     if spec.ranks[1] * SHARE <= most and spec.n < 1 << 32:
-        return _selection(spec, source, item, out)
+        return _selection(spec, source, item, out, most)
     return _radix(spec, what, bits, 4 if key == "place64" else by_name(spec.dtype).size)
 
 
@@ -69,7 +72,9 @@ def _rows(
     """Ranks of each part of `size` elements of rows of `n`."""
     lanes, items = _shape(item, size)
     threads, parts = max(BLOCK, lanes), -(-n // size)
-    kernel = f"sort_rows<{source}, {item}, {out}, {lanes}, {items}, {threads}>"
+    first = 1 << max(0, ranks[1] - 1).bit_length()
+    keep = first if first < items and lanes <= 32 else items
+    kernel = f"sort_rows<{source}, {item}, {out}, {lanes}, {items}, {threads}, {keep}>"
     return Pass(kernel, -(-rows * parts // (threads // lanes)), threads, (*names, rows, n, size, parts, *ranks))
 
 
@@ -81,12 +86,12 @@ def _shape(item: str, size: int) -> tuple[int, int]:
     return cells // items, items
 
 
-def _selection(spec: SortSpec, source: str, item: str, out: str) -> Routine:
+def _selection(spec: SortSpec, source: str, item: str, out: str, most: int) -> Routine:
     """In each round every part of a row sends its first ranks on; the last round orders what is left."""
     passes: list[Pass] = []
     sizes: dict[str, int] = {}
-    take, n, given, most = spec.ranks[1], spec.n, "in0", HELD[item] * THREADS
-    size = min(most, max(32 * HELD[item], SHARE * (1 << (take - 1).bit_length())))
+    take, n, given = spec.ranks[1], spec.n, "in0"
+    size = min(most, max(WIDE if item != "paired" else 32 * HELD[item], SHARE * (1 << (take - 1).bit_length())))
     while n > most:
         made, parts = f"round{len(passes)}", -(-n // size)
         passes.append(_rows(source, item, f"selected<{item}>", (0, take), spec.rows, n, size, (given, made)))

@@ -108,6 +108,7 @@ template <class Item> struct candidates {  // or from items that an earlier laun
 };
 template <class Item> struct selected {  // it is written as items for the next launch,
   typedef Item memory, staged;
+  static __device__ staged of(Item x) { return x; }
 };
 struct places {  // as positions,
   typedef i64 memory;
@@ -138,6 +139,19 @@ template <class Item, int ITEMS> __device__ void merge_in_lane(Item (&x)[ITEMS])
 #pragma unroll
     for (int i = 0; i < ITEMS; ++i)
       if (!(i & distance)) compare(x[i], x[i + distance]);
+}
+
+// Of two lanes' first items the first KEEP, in both lanes: the smaller ones of a mirror are what remains to be merged.
+template <int KEEP, class Item, int ITEMS> __device__ void keep_first(Item (&x)[ITEMS], int mask) {
+  Item kept[KEEP];
+#pragma unroll
+  for (int i = 0; i < KEEP; ++i) {
+    const Item other = x[KEEP - 1 - i].of_lane(mask);
+    kept[i] = other.before(x[i]) ? other : x[i];
+  }
+  merge_in_lane(kept);
+#pragma unroll
+  for (int i = 0; i < KEEP; ++i) x[i] = kept[i];
 }
 
 template <class Item, int ITEMS> __device__ void sort_in_lane(Item (&x)[ITEMS]) {
@@ -205,8 +219,9 @@ __device__ void meet(Item (&x)[ITEMS], Item* shared, int mask, bool upper) {
 }
 
 // Row r is cut into `parts` of `size` elements; of each part the ranks from `start` up to `stop` are written. A part
-// with fewer elements ends in last items.
-template <class In, class Item, class Out, int LANES, int ITEMS, int THREADS>
+// with fewer elements ends in last items. Where KEEP is less than ITEMS no rank from KEEP on is wanted: lanes of one warp
+// keep that many.
+template <class In, class Item, class Out, int LANES, int ITEMS, int THREADS, int KEEP>
 __global__ void __launch_bounds__(THREADS)
 sort_rows(const typename In::memory* in, typename Out::memory* out, i64 rows, i64 n, i64 size, i64 parts, i64 start, i64 stop) {
   constexpr int CELLS = THREADS * ITEMS, MEETING = LANES > 32 ? THREADS * meeting<Item, ITEMS>() : 1;
@@ -229,6 +244,14 @@ sort_rows(const typename In::memory* in, typename Out::memory* out, i64 rows, i6
     x[i] = p < length ? In::item(in[p], u32(first) + p) : Item::last();
   }
   sort_in_lane(x);
+  if constexpr (KEEP < ITEMS) {
+    out += line * (stop - start);
+    for (int mask = 1; mask < LANES; mask *= 2) keep_first<KEEP>(x, mask);
+#pragma unroll
+    for (int i = 0; i < KEEP; ++i)
+      if (real && lane == 0 && start <= i && i < stop) out[i - start] = Out::of(x[i]);
+    return;
+  }
 #pragma unroll 1
   for (int width = 2; width <= LANES; width *= 2) {
     meet<true, LANES, THREADS>(x, items, width - 1, lane & (width / 2));

@@ -50,6 +50,7 @@ def test_parts_of_long_lines_are_walked_side_by_side(op: Op, reverse: bool):
 @pytest.mark.parametrize("op", SCANS, ids=str)
 def test_long_rows_are_cut_for_blocks(op: Op, reverse: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(passes, "ROW", 64)
+    monkeypatch.setattr(passes, "EVEN", 16)
     for d in (dt.float64, dt.bfloat16, dt.int64):
         if not any(True for _ in signatures(op, d)):
             continue
@@ -95,6 +96,16 @@ def test_a_scan_and_what_reads_it_are_one_kernel():
     folded = before / nd.expand(nd.reshape(apply("sum", before, axes=(1,)), (40, 1)), (40, 300))
     given = {n: np.random.default_rng(0).uniform(0.5, 1, n.shape).astype(np.float32) for n in (x, y)}
     for root in (before * y, again, back, folded, apply("flip", before, axes=(1,)) * y):
+        check((root,), run_cuda_on_numpy((root,), given), given, 100, relative_to_all=True)
+
+
+@pytest.mark.parametrize("n", [9001, 9004, 16380, 20001])
+def test_a_line_that_no_rows_fill_is_written_once(n: int):
+    x = nd.leaf(0, (n,), dt.float32)
+    for reverse in (False, True):
+        root = apply("cumsum", x, axis=0, reverse=reverse) * x
+        assert len(compiled((root,), CUDA).plan.steps) == 3  # what parts come to, a scan of that, and the rest
+        given = {x: np.random.default_rng(0).uniform(0.5, 1, n).astype(np.float32)}
         check((root,), run_cuda_on_numpy((root,), given), given, 100, relative_to_all=True)
 
 

@@ -89,7 +89,10 @@ def test_some_ranks():
         (9000, (8000, 8003)),
         (50000, (0, 7)),
     ]
-    check([SortSpec(d, 2, n, n == 700, ranks) for d in ("float32", "float64", "bfloat16") for n, ranks in given])
+    given += [(1000, (0, 8)), (1024, (2, 3)), (100, (0, 2)), (3000, (0, 16)), (70000, (0, 3))]
+    check(
+        [SortSpec(d, 2, n, n in (700, 1000), ranks) for d in ("float32", "float64", "bfloat16") for n, ranks in given]
+    )
 
 
 @needs_gcc
