@@ -18,7 +18,8 @@ WIDE = 1024  # elements of a row that one warp orders, if two of their items fit
 BYTES = {"item32": 4, "key32": 4, "item64": 8, "key64": 8, "paired": 16}
 FEW = 16  # ranks that each lane can keep
 SHARE = 8  # a round of a selection leaves this part of the elements, or fewer
-COUNTED = 2048  # elements that a block counts at once
+COUNTERS = 512  # threads of a block that counts
+COUNTED = 2048  # elements that they count at once
 BLOCKS = 1024  # that count
 TILES = 256  # that keep a GPU busy
 
@@ -127,7 +128,7 @@ def _radix(spec: SortSpec, what: str, bits: int, width: int) -> Routine:
     pieces = max(1, min(-(-BLOCKS // spec.rows), -(-spec.n // COUNTED)))
     piece = -(-spec.n // pieces // COUNTED) * COUNTED
     pieces = -(-spec.n // piece)
-    counting = Pass(f"count_digits<{shape}>", spec.rows * pieces, THREADS, ("in0", "counts", spec.n, pieces, piece))
+    counting = Pass(f"count_digits<{shape}>", spec.rows * pieces, COUNTERS, ("in0", "counts", spec.n, pieces, piece))
     launches = [counting]
     for i in range(passes):
         first, last = i == 0, i == passes - 1
