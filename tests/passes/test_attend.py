@@ -13,6 +13,7 @@ from flame.ir.graph import toposort
 from flame.ir.interp import interpret
 from flame.ir.library import View
 from flame.ir.node import Node, apply
+from flame.ir.ops import attention
 from flame.ir.plan import Call
 from flame.ir.target import CUDA
 from flame.passes.attend import readable
@@ -130,3 +131,27 @@ def test_what_the_library_has_not_is_decomposed(why: str) -> None:
     values = values_of((y,))
     (got,), (want,) = interpret(made, values), interpret((y,), values)
     np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", ["packed", "shared", "masked", "apart"])
+def test_in_blocks_it_is_the_same(kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = graph(kind, causal)
+    values = values_of(roots)
+    monkeypatch.setattr(attention, "LARGE", 4 * 2 * 4 * 2 * 6)
+    assert len(attention.blocks(roots[0], *roots[0].src[:2])) in (2, 3)
+    made = libraries(roots, CUDA, Scalars())
+    for got, want in zip(interpret(made, values), interpret(roots, values), strict=True):
+        np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=2e-3, atol=2e-3)
+
+
+def test_blocks_hold_the_scores_of_few_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v, g = (nd.leaf(i, (2, 64, 8), dt.float32) for i in range(4))
+    y = apply("attention", q, k, v, scale=1.0, causal=True)
+    roots = (y, *(n for n in gradients(y * g, ones(y), (q, k, v)) if n is not None))
+    monkeypatch.setattr(attention, "LARGE", 4 * 2 * 8 * 64)
+    plan = compiler.compile_graph(roots, CUDA).plan
+    assert max(prod(s.shape) for s in plan.slots) <= 2 * 8 * 64
+    monkeypatch.undo()
+    plan = compiler.compile_graph(roots, CUDA).plan
+    assert max(prod(s.shape) for s in plan.slots) == 2 * 64 * 64

@@ -12,7 +12,9 @@ denominator, which the gradient needs (Dao et al., arXiv:2205.14135); `attention
 says which. Second gradients are those of the decomposition.
 """
 
-from math import inf
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from flame.ir.dtype import DType
 from flame.ir.node import Node, Shape, apply, cast, const, expand, reshape, where
 from flame.ir.op import Grads, Kind, by_decomposition, define
 from flame.ir.ops.contract import transpose
+
+LARGE = 1 << 28  # bytes of scores from which on queries are taken some at a time
 
 
 # --- shapes and dtypes ------------------------------------------------------------------------------------------------
@@ -134,6 +138,24 @@ def _together(by_heads: Any, k: Any) -> Any:
 
 
 # --- in simpler operators ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some queries, which are rows `first` to `last` of all, and the keys that they may see, 0 to `keys`."""
+
+    first: int
+    last: int
+    keys: int
+
+
+def blocks(node: Node, q: Node, k: Node) -> list[Block]:
+    """All queries at once, or as many at a time as have scores of LARGE bytes; below a diagonal, only the keys seen."""
+    rows, keys = q.shape[-2], k.shape[-2]
+    most = max(1, LARGE // max(1, prod(q.shape[:-2]) * keys * 4))
+    each = min(rows, most)
+    ranges = ((first, min(rows, first + each)) for first in range(0, rows, each or 1))
+    return [Block(first, last, min(last, keys) if node["causal"] else keys) for first, last in ranges]
+
+
 def shared(k: Node, q: Node) -> Node:
     """Keys or values, each head as often as heads of queries share it."""
     times = heads(q.shape) // heads(k.shape)
@@ -143,17 +165,53 @@ def shared(k: Node, q: Node) -> Node:
     return reshape(expand(reshape(k, (*lead, h, 1, s, e)), (*lead, h, times, s, e)), (*lead, h * times, s, e))
 
 
-def scores(q: Node, k: Node, mask: tuple[Node, ...], scale: float, causal: bool) -> Node:
-    found = apply("matmul", q, transpose(shared(k, q))) * scale
-    if causal:
-        rows, columns = found.shape[-2:]
-        place = apply("iota", n=max(rows, columns))
-        row, column = (apply("slice", place, start=(0,), stop=(n,), step=(1,)) for n in (rows, columns))
-        lead = (1,) * (len(found.shape) - 2)
-        row = expand(reshape(row, (*lead, rows, 1)), found.shape)
-        seen = apply("ge", row, expand(reshape(column, (*lead, 1, columns)), found.shape))
-        found = where(seen, found, expand(const(-inf, found.dtype), found.shape))
-    return found + mask[0] if mask else found
+def rows_of(n: Node, first: int, last: int) -> Node:
+    """Rows of matrices."""
+    if (first, last) == (0, n.shape[-2]):
+        return n
+    lead = n.shape[:-2]
+    start, stop = (*(0 for _ in lead), first, 0), (*lead, last, n.shape[-1])
+    return apply("slice", n, start=start, stop=stop, step=(1,) * len(start))
+
+
+def put(n: Node, first: int, rows: int) -> Node:
+    """Matrices as some rows of larger ones, zeros around."""
+    if n.shape[-2] == rows:
+        return n
+    none = (0,) * (len(n.shape) - 2)
+    behind = rows - first - n.shape[-2]
+    return apply("pad", n, low=(*none, first, 0), high=(*none, behind, 0), step=(1,) * len(n.shape), fill=0)
+
+
+def seen_of(node: Node, q: Node, k: Node, mask: tuple[Node, ...], block: Block) -> Node:
+    """The weights of a block's queries over the keys that they may see."""
+    found = scores_of(node, q, k, mask, block)
+    e = apply("exp", found - _folded("max", found))
+    return e / _folded("sum", e)
+
+
+def scores_of(node: Node, q: Node, k: Node, mask: tuple[Node, ...], block: Block) -> Node:
+    """The scores of a block's queries, -inf where they may not see, and the mask added."""
+    found = apply("matmul", q, transpose(shared(k, q))) * node["scale"]
+    if node["causal"]:
+        found = where(below(found.shape, block.first), found, expand(const(-inf, found.dtype), found.shape))
+    for m in mask:
+        some = m if m.shape[-2] == 1 else rows_of(m, block.first, block.last)
+        turned = some if some.shape[-1] == 1 else transpose(rows_of(transpose(some), 0, block.keys))
+        found = found + turned
+    return found
+
+
+def below(shape: Shape, first: int) -> Node:
+    """True where a column's number is not above the row's, rows counted from `first`."""
+    rows, columns = shape[-2:]
+    place, lead = apply("iota", n=max(first + rows, columns)), (1,) * (len(shape) - 2)
+    row, column = (
+        apply("slice", place, start=(begin,), stop=(begin + n,), step=(1,))
+        for begin, n in ((first, rows), (0, columns))
+    )
+    wide = expand(reshape(row, (*lead, rows, 1)), shape)
+    return apply("ge", wide, expand(reshape(column, (*lead, 1, columns)), shape))
 
 
 def _folded(op: str, x: Node) -> Node:
@@ -162,41 +220,62 @@ def _folded(op: str, x: Node) -> Node:
     return expand(reshape(apply(op, x, axes=(axis,)), (*x.shape[:-1], 1)), x.shape)
 
 
-def softmax(found: Node) -> Node:
-    e = apply("exp", found - _folded("max", found))
-    return e / _folded("sum", e)
-
-
 def wide(*nodes: Node) -> list[Node]:
     """Half precisions as float32: between the products nothing is rounded, as in a library."""
     return [cast(n, dt.float32) if n.dtype.size == 2 else n for n in nodes]
 
 
+def summed(node: Node, q: Node, k: Node, one: Callable[[Node, Block], Node]) -> Node:
+    """The sum of what each block gives, one block after the other: the scores of only one are in memory at once."""
+    total: Node | None = None
+    for block in blocks(node, q, k):
+        late = q if total is None else apply("after", q, total, uid=0)
+        part = one(rows_of(late, block.first, block.last), block)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
 def simpler(node: Node) -> Node:
     q, k, v, *mask = wide(*node.src)
-    seen = softmax(scores(q, k, tuple(mask), node["scale"], node["causal"]))
-    return cast(apply("matmul", seen, shared(v, q)), node.dtype)
+
+    def one(rows: Node, b: Block) -> Node:
+        seen = seen_of(node, rows, rows_of(k, 0, b.keys), tuple(mask), b)
+        return put(apply("matmul", seen, shared(rows_of(v, 0, b.keys), rows)), b.first, q.shape[-2])
+
+    return cast(summed(node, q, k, one), node.dtype)
 
 
 def stats_simpler(node: Node) -> Node:
     q, k, _, *mask = wide(*node.src)
-    found = scores(q, k, tuple(mask), node["scale"], node["causal"])
-    top = apply("max", found, axes=(len(found.shape) - 1,))
-    e = apply("exp", found - expand(reshape(top, (*top.shape, 1)), found.shape))
-    return apply("log", apply("sum", e, axes=(len(e.shape) - 1,))) + top
+
+    def one(rows: Node, b: Block) -> Node:
+        found = scores_of(node, rows, rows_of(k, 0, b.keys), tuple(mask), b)
+        top = apply("max", found, axes=(len(found.shape) - 1,))
+        e = apply("exp", found - expand(reshape(top, (*top.shape, 1)), found.shape))
+        made = apply("log", apply("sum", e, axes=(len(e.shape) - 1,))) + top
+        return put(reshape(made, (*made.shape, 1)), b.first, q.shape[-2])
+
+    return cast(reshape(summed(node, q, k, one), node.shape), node.dtype)
 
 
 def grad_simpler(node: Node) -> Node:
     """Of the queries, keys and values alone: what the forward pass left is made again."""
     g, q, k, v, _, _, *mask = wide(*node.src)
-    seen, scale = softmax(scores(q, k, tuple(mask), node["scale"], node["causal"])), node["scale"]
-    if node["part"] == 2:
-        return cast(gathered(apply("matmul", transpose(seen), g), v), node.dtype)
-    by_weights = apply("matmul", g, transpose(shared(v, q)))
-    by_scores = seen * (by_weights - _folded("sum", seen * by_weights)) * scale
-    if node["part"] == 0:
-        return cast(apply("matmul", by_scores, shared(k, q)), node.dtype)
-    return cast(gathered(apply("matmul", transpose(by_scores), q), k), node.dtype)
+    part: int = node["part"]
+
+    def one(rows: Node, b: Block) -> Node:
+        keys, values, by = rows_of(k, 0, b.keys), rows_of(v, 0, b.keys), rows_of(g, b.first, b.last)
+        seen = seen_of(node, rows, keys, tuple(mask), b)
+        if part == 2:
+            return put(gathered(apply("matmul", transpose(seen), by), values), 0, k.shape[-2])
+        by_weights = apply("matmul", by, transpose(shared(values, rows)))
+        by_scores = seen * (by_weights - _folded("sum", seen * by_weights)) * node["scale"]
+        if part == 0:
+            return put(apply("matmul", by_scores, shared(keys, rows)), b.first, q.shape[-2])
+        return put(gathered(apply("matmul", transpose(by_scores), rows), keys), 0, k.shape[-2])
+
+    return cast(summed(node, q, k, one), node.dtype)
 
 
 def gathered(by_heads: Node, k: Node) -> Node:
