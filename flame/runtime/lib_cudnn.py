@@ -167,7 +167,7 @@ def _runner(graph: Any, index: int, uids: list[int], handle: Any) -> Callable[..
         *operands, workspace = addresses
         try:
             execute(dict(zip(uids, operands, strict=True)), workspace, index, handle)
-        except RuntimeError as problem:
+        except Exception as problem:
             raise DeviceError(f"cuDNN failed on plan {graph.get_plan_name_at_index(index)}: {problem}") from problem
 
     return run
