@@ -13,6 +13,7 @@ from flame.codegen.print_cuda import CUDAPrinter
 from flame.codegen.print_product import codes as product_codes
 from flame.codegen.schedule import geometry, lay_out, resident, share
 from flame.config import config
+from flame.ir.ahead import ring
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
 from flame.ir.node import Node
@@ -88,8 +89,19 @@ def code(kernel: Kernel, target: Target) -> Code:
     arguments = tuple(p.dtype.register.name if p.by_value else "address" for p in kernel.params)
     signature = PRINTERS[target.name].tables if kernel.many else arguments
     source = PRINTERS[target.name].kernel(kernel)
-    n = kernel.outer.extent
-    return Code(kernel.name, source, signature, n, blocks, threads, work(kernel.body), share(kernel), resident(kernel))
+    return Code(
+        kernel.name,
+        source,
+        signature,
+        kernel.outer.extent,
+        blocks,
+        threads,
+        work(kernel.body),
+        share(kernel),
+        resident(kernel),
+        ring(kernel).nbytes,
+        kernel.layout.cluster,
+    )
 
 
 def products(plan: Plan, target: Target) -> Plan:

@@ -13,7 +13,7 @@ from math import prod
 from flame.ir import node as nd
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
-from flame.ir.group import Group, Space, carried, fold_position, leading, position, segment_position
+from flame.ir.group import Group, Space, carried, fold_position, leading, position, row_number, segment_position
 from flame.ir.loop import Fold, Gather, Init, Kernel, Loop, Param, Role, Scan, Statement, Store
 from flame.ir.node import Index, Node, apply, cast, const, memory, var
 from flame.ir.op import Kind
@@ -65,6 +65,7 @@ class _Lowering:
         self.folds: list[tuple[int, Node, Node, Node]] = []  # level, accumulator, value, the reduction
         self.levels: dict[Node, int] = {}  # of accumulators
         self.bounds: dict[Node, tuple[Node, Node]] = {}  # of accumulators of segments
+        self.there = simple(row_number(space) < space.grid)  # as all rows are that a block takes
         self.steps: list[tuple[Node, Node, Node]] = []  # of scans: accumulator, its next value, the scan
         self.scans: list[Scan] = []  # of rows
 
@@ -109,13 +110,15 @@ class _Lowering:
         body += [s for s, _ in stores if s not in full and s not in out]
         if space.steps == 1:
             return Loop(var("g", extent=space.grid), space.grid, Role.GRID, tuple(body))
-        k, parts = var("k", extent=space.steps), space.grid // space.steps
+        k, c, bounds = var("k", extent=space.steps), var("c", extent=space.parts), None
+        if space.grid % space.steps:
+            bounds = const(0), self.simple(apply("minimum", const(space.grid) - c * space.steps, const(space.steps)))
         around = (
             Loop(r, space.row, Role.ROW, tuple(_inits(carry))),
-            Loop(k, space.steps, Role.SERIAL, tuple(body)),
+            Loop(k, space.steps, Role.SERIAL, tuple(body), bounds),
             Loop(r, space.row, Role.ROW, tuple(out)),
         )
-        return Loop(var("c", extent=parts), parts, Role.GRID, around)
+        return Loop(c, space.parts, Role.GRID, around)
 
     def spread(self, stores: list[tuple[Store, int]]) -> Loop:
         body: list[Statement] = []
@@ -222,6 +225,7 @@ class _Lowering:
         assert n.op.index is not None
         index, inside = n.op.index(at, n.src[0].shape, **dict(n.attrs))
         inside = None if inside is None else self.simple(inside)
+        inside = None if inside is self.there else inside
         both = inside if ok is None else ok if inside is None else ok & inside
         return (n.src[0], self.simple_index(index), both), inside
 

@@ -24,5 +24,5 @@ class CPUPrinter(Printer):
     def fold(self, at: Fold, acc: str, value: str) -> str:
         return f"fold_{at.combine}_{at.acc.dtype}({acc}, {value})"  # in any order: LLVM may vectorise it
 
-    def gather(self, acc: str, at: Gather, k: Kernel) -> list[str]:
+    def gather(self, accs: list[str], at: Gather, k: Kernel) -> list[str]:
         return []

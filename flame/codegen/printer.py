@@ -5,15 +5,20 @@ straight-line code, in which `x_1_3` is element 3 of item 1. What does not depen
 """
 
 import re
+from itertools import groupby
 
 from flame.codegen.scan import scan
 from flame.codegen.spell import Speller, combine, number, tree
 from flame.ir import loop
+from flame.ir.ahead import ring, turns
 from flame.ir.dtype import DType
-from flame.ir.graph import toposort
+from flame.ir.graph import substitute, toposort
 from flame.ir.loop import Kernel, Role, scalars
-from flame.ir.node import Node
+from flame.ir.node import Node, var
 from flame.ir.op import OPS, Kind
+
+STEADY = 32  # values that a lane may hold for all rows of its block
+CROWDED = 512  # lanes beyond which no assembler has registers to interleave two rows, and to spill half of them
 
 
 class Printer:
@@ -37,14 +42,19 @@ class Printer:
     def arguments(self, k: Kernel) -> list[str]:
         return ["n", "where", "sizes", "table"] if k.many else ["n", *(p.name for p in k.params)]
 
-    def gather(self, acc: str, at: loop.Gather, k: Kernel) -> list[str]:
+    def gather(self, accs: list[str], at: loop.Gather, k: Kernel) -> list[str]:
+        """Some accumulators combined over all lanes, as `at` is."""
         raise NotImplementedError
 
     def fold(self, at: loop.Fold, acc: str, value: str) -> str:
         return combine(at.combine, acc, value, at.acc.dtype)
 
-    def again(self) -> list[str]:
+    def again(self, k: Kernel) -> list[str]:
         """What must happen before the lanes gather anew in another round of a loop."""
+        return []
+
+    def leave(self, k: Kernel) -> list[str]:
+        """What must happen before a lane ends."""
         return []
 
 
@@ -57,6 +67,8 @@ class _Kernel:
         self.pad = 1
         self.speller = Speller(k, self.emit, wide=not target.lanes_are_loops)
         self.text = self.speller.text
+        self.turns, self.ring = turns(k), ring(k)
+        self.speller.ring = self.ring.places
 
     def source(self) -> str:
         if self.k.many:
@@ -93,17 +105,18 @@ class _Kernel:
             if not self.target.lanes_are_loops:
                 self.positions("tile + ", "n")
             self.hoist(s.body)
-        elif self.at.rows > 1:
+        elif self.at.rows > 1 and self.turns is None:
             self.speller.row_guard = f"({s.var['name']} < n)"
         self.block(s.body)
+        self.emit(*self.target.leave(self.k))
         self.pad -= depth
 
     def positions(self, base: str, limit: str | int | None) -> None:
         """Define the positions of this lane's items, and their guards."""
-        sp, step = self.speller, self.at.lanes * self.at.vector
+        sp, step = self.speller, self.at.lanes * self.at.cluster * self.at.vector
         sp.guards = {}
         for i in range(self.at.items):
-            lane = "" if self.at.lanes == 1 else f" + lane * {self.at.vector}"
+            lane = "" if self.at.lanes * self.at.cluster == 1 else f" + lane * {self.at.vector}"
             self.emit(f"r{i} = {base}{i * step}{lane}")
             inside = isinstance(limit, int) and base == "" and (i + 1) * step <= limit
             conditions = [f"(r{i} < {limit})"] if limit is not None and not inside else []
@@ -144,6 +157,9 @@ class _Kernel:
         sp.names = outside | {key: t for key, t in sp.names.items() if key[0] in sp.varies}
 
     def serial(self, s: loop.Loop) -> None:
+        if s is self.turns:
+            self.in_turns(s)
+            return
         sp = self.speller
         outside, reads, around = dict(sp.names), sp.reads, sp.loop_guard
         self.emit(f"for {s.var['name']} in range({self.limits(s)}):")
@@ -152,10 +168,85 @@ class _Kernel:
             sp.count_reads(v for inner in s.body for v in scalars(inner))
             self.loads(s.body)
         self.block(s.body)
-        if any(isinstance(inner, loop.Gather) for inner in s.body):
-            self.emit(*self.target.again())
         self.pad -= 1
         sp.names, sp.reads, sp.loop_guard = outside, reads, around
+
+    def in_turns(self, s: loop.Loop) -> None:
+        """Rows one after the other, those ahead asked for; of lanes side by side each takes every `rows`-th row."""
+        sp, rows, k = self.speller, self.at.rows, s.var["name"]
+        row = next(x for x in s.body if isinstance(x, loop.Loop) and x.role is Role.ROW)
+        part, ahead, alike = " + part" if rows > 1 else "", self.ring.count - 1, s.bounds is None
+        outside = dict(sp.names)
+        limit = str(s.extent) if s.bounds is None else self.named("limit", s.bounds[1])
+        self.steady(s, row)
+        for turn in range(ahead):
+            self.emit(f"ahead = {turn * rows}{part}")
+            self.ask(s, row, limit, str(turn * self.ring.stage))
+        self.emit(*["turn = 0"] * (ahead > 0), *["at = 0"] * (not alike))
+        self.emit(f"for at in range(0, {limit}, {rows}):" if alike else f"while some(at < {limit}):")
+        self.pad += 1
+        self.emit(f"{k} = at{part}")
+        sp.row_guard = None if alike and s.extent % rows == 0 else f"({k} < {limit})"
+        if ahead > 0:
+            self.emit(f"awaited_{ahead - 1}()", f"ahead = {k} + {ahead * rows}", f"here = turn * {self.ring.stage}")
+            self.ask(s, row, limit, f"umod32(turn + {ahead}, {ahead + 1}) * {self.ring.stage}")
+            self.emit(f"turn = umod32(turn + 1, {ahead + 1})")
+        self.block(s.body)
+        meetings = sum(bool(meets) for meets, _ in groupby(s.body, _meets))
+        if meetings == 1 or (meetings and self.at.lanes <= CROWDED):  # of two, who is at one has left the other
+            self.emit(*self.target.again(self.k))
+        self.emit(*[f"at = at + {rows}"] * (not alike))
+        self.pad -= 1
+        sp.names, sp.row_guard = outside, None
+        if rows > 1:
+            self.unite(s)
+            sp.row_guard = "(part == 0)"
+
+    def named(self, name: str, value: Node) -> str:
+        self.emit(f"{name} = {self.text(value)}")
+        return name
+
+    def steady(self, s: loop.Loop, row: loop.Loop) -> None:
+        """Load before all turns what is the same in each, where that leaves registers."""
+        sp, found = self.speller, list[Node]()
+        for n in toposort(v for x in s.body if isinstance(x, loop.Loop) for inner in x.body for v in scalars(inner)):
+            path = toposort(n.src) if n.op.name == "load" else []
+            known = all(m.op.name != "load" and (m.op.name != "var" or m["extent"] is not None) for m in path)
+            if row.var in path and s.var not in path and known:
+                found.append(n)
+        if len(found) * self.at.items * self.at.vector <= STEADY:
+            sp.enter(row.var)
+            self.positions("", None if row.extent % self.at.span == 0 else row.extent)
+            for n in found:
+                for i, v in self.elements():
+                    self.text(n, i, v)
+            sp.enter(None)
+
+    def ask(self, s: loop.Loop, row: loop.Loop, limit: str, stage: str) -> None:
+        """Ask for what the loads of row `ahead` bring."""
+        sp, around, outside = self.speller, self.speller.row_guard, dict(self.speller.names)
+        place = {s.var: var("ahead", extent=s.extent)}
+        sp.row_guard = f"(ahead < {limit})"
+        sp.enter(row.var)
+        self.positions("", None if row.extent % self.at.span == 0 else row.extent)
+        self.emit(f"there = {stage}")
+        for (n, i), at in self.ring.places.items():
+            index, *conditions = (self.text(e, i, 0) for e in substitute(n.src, place))
+            name = f"fetch{self.at.vector}_{sp.types[n['param']]}_{self.at.lanes * self.at.rows}"
+            ok = " & ".join([*conditions, sp.guards[i]])
+            self.emit(f"{name}(there + {at}, {n['param']}, {index}, {ok})")
+        self.emit("fetched()")
+        sp.row_guard, sp.names = around, outside
+        sp.enter(None)
+
+    def unite(self, s: loop.Loop) -> None:
+        """What lanes side by side folded of their rows becomes one."""
+        sp, at = self.speller, self.at
+        folds = [x for x in loop.statements(s.body) if isinstance(x, loop.Fold) and x.acc in sp.varies]
+        for f in folds:
+            name = f"unite_{f.combine}_{f.acc.dtype}_{at.rows}x{at.lanes}"
+            for i, v in self.elements():
+                self.emit(f"{sp.own(f.acc, i, v)} = {name}({sp.own(f.acc, i, v)})")
 
     def limits(self, s: loop.Loop) -> str:
         """Between what a serial loop counts. Where lanes go together, those that are through are masked."""
@@ -191,24 +282,32 @@ class _Kernel:
 
     # --- statements ---------------------------------------------------------------------------------------------------
     def block(self, stmts: tuple[loop.Statement, ...]) -> None:
-        for s in stmts:
-            match s:
-                case loop.Loop():
-                    self.serial(s) if s.role is Role.SERIAL else self.row(s)
-                case loop.Init():
-                    self.init(s)
-                case loop.Gather():
-                    self.emit(*self.target.gather(s.acc["name"], s, self.k))
-                case loop.Scan():
-                    scan(s, self.speller, self.emit)
-                case loop.Keep():
-                    self.keep(s)
-                case loop.Fold():
-                    self.fold(s)
-                case loop.Store():
-                    self.store(s)
-                case loop.Stage():
-                    self.stage(s)
+        for meets, run in groupby(stmts, _meets):
+            if meets:
+                gathers = [s for s in run if isinstance(s, loop.Gather)]
+                self.emit(*self.target.gather([s.acc["name"] for s in gathers], gathers[0], self.k))
+            else:
+                for s in run:
+                    self.statement(s)
+
+    def statement(self, s: loop.Statement) -> None:
+        match s:
+            case loop.Loop():
+                self.serial(s) if s.role is Role.SERIAL else self.row(s)
+            case loop.Init():
+                self.init(s)
+            case loop.Scan():
+                scan(s, self.speller, self.emit)
+            case loop.Keep():
+                self.keep(s)
+            case loop.Fold():
+                self.fold(s)
+            case loop.Store():
+                self.store(s)
+            case loop.Stage():
+                self.stage(s)
+            case loop.Gather():
+                raise AssertionError("gathers of one kind are printed together")
 
     def elements(self) -> list[tuple[int, int]]:
         return [(i, v) for i in range(self.at.items) for v in range(self.at.vector)]
@@ -235,7 +334,8 @@ class _Kernel:
             for i, v in self.elements():
                 acc = sp.own(s.acc, i, v)
                 more = combine(s.combine, acc, self.text(s.value, i, v), dtype)
-                self.emit(f"{acc} = {f'select({sp.loop_guard}, {more}, {acc})' if sp.loop_guard else more}")
+                ok = sp.loop_guard or (sp.row_guard if self.turns else None)  # whether this turn, or row, still is one
+                self.emit(f"{acc} = {f'select({ok}, {more}, {acc})' if ok else more}")
             return
         acc, parts = s.acc["name"], list[str]()
         for i in range(self.at.items):
@@ -256,16 +356,24 @@ class _Kernel:
         wide = sp.side_by_side(s.index) and (s.guard is None or sp.depends(s.guard) < 2)
         for i in range(self.at.items):
             values = [self.text(s.value, i, j) for j in range(v)]
-            if wide:
+            if wide and self.at.ragged:
+                self.edge(s, i, values)
+            elif wide:
                 self.write(s.param, dtype, self.text(s.index, i, 0), values, self.exists(s, i, 0))
             else:
                 for j, value in enumerate(values):
                     self.write(s.param, dtype, self.text(s.index, i, j), [value], self.exists(s, i, j))
 
+    def edge(self, s: loop.Store, i: int, values: list[str]) -> None:
+        """As many elements of the item as there are."""
+        name = f"store{len(values)}_{self.speller.types[s.param]}_edge"
+        self.emit(f"{name}({s.param}, {self.text(s.index, i, 0)}, {', '.join(values)}, n - r{i})")
+
     def exists(self, s: loop.Store, i: int, v: int) -> str:
         """The condition under which an element is stored, empty without one."""
         own = [self.text(s.guard, i, v)] if s.guard is not None else []
-        return " & ".join([*own, *([self.speller.guards[i]] if i in self.speller.guards else [])])
+        inside = self.speller.guard(i, v)
+        return " & ".join([*own, *([inside] if inside else [])])
 
     def stage(self, s: loop.Stage) -> None:
         sp = self.speller
@@ -282,6 +390,11 @@ class _Kernel:
 def _scanned(stmts: tuple[loop.Statement, ...]) -> set[Node]:
     """The accumulators that the scans among some statements make."""
     return {s.acc for s in stmts if isinstance(s, loop.Scan)}
+
+
+def _meets(s: loop.Statement) -> tuple[str, DType] | None:
+    """Gathers of one kind wait for each other: the lanes meet once for all of them."""
+    return (s.combine, s.acc.dtype) if isinstance(s, loop.Gather) else None
 
 
 def identity(name: str, dtype: DType) -> str:

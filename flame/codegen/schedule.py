@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from flame.ir.ahead import ring, turns
 from flame.ir.graph import toposort
 from flame.ir.index import contiguous, walk
 from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, Scan, Stage, accesses, scalars, statements
@@ -18,6 +19,14 @@ FILE = 1 << 16  # registers of a multiprocessor
 OVERHEAD = 32  # registers for addresses, accumulators and what is computed at the moment
 BUSY = 1024  # threads of a multiprocessor that hide the way to memory; they leave 64 registers to each
 LINE = (16, 8, 4, 2)  # elements that one lane folds side by side
+RAGGED = 1 << 12  # free elements from which on a last vector that is cut off is worth its text
+EACH = 8  # elements of a lane that carries folds over rows
+BESIDE = 512  # lanes of a block that carries folds over rows, if one row does not take more
+SHARED = {(8, 0): 160 << 10, (9, 0): 216 << 10, (10, 0): 216 << 10}  # bytes that a block may ask for, by capability
+LEAST_SHARED = 96 << 10  # bytes that a block may ask for on any other GPU that copies ahead
+AHEAD = 2  # rows that wait in shared memory before their turn
+PIECE = 1 << 15  # elements of a row that one block takes, where others can take the rest
+MOST_BLOCKS = 8  # blocks of a cluster that every GPU with clusters can run
 MOST_ITEMS = 16  # elements of a column that a lane holds
 
 
@@ -37,21 +46,25 @@ def layout(k: Kernel, target: Target) -> Layout:
         return _tile(k, target)
     v = vector(k, row)
     if row.role is Role.SPREAD:
-        return Layout(lanes=target.max_lanes, vector=v)
+        return Layout(lanes=target.max_lanes, vector=v, ragged=row.extent % v > 0)
     loads = [(p, at) for p, at, written in accesses(k) if not written]
     walked = any(isinstance(s, Scan) for s in row.body)
-    if v == 1 and not walked and (beside := next((c for c in COLUMNS if _beside(k, loads, c)), 0)):
+    if v == 1 and not walked and (beside := next((c for c in COLUMNS if _beside(k, row, loads, c)), 0)):
         threads = 512 if row.extent * beside <= 512 * MOST_ITEMS else 1024
         lanes = min(threads // beside, 1 << (row.extent - 1).bit_length())
         items = -(-row.extent // lanes)
         return Layout(lanes, beside, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
     streams = sum(_streams(at, row) for _, at in loads)
-    return _row(row.extent // v, v, len(loads), max(1, streams))
+    if turns(k) is not None:
+        return _carrying(k, row.extent // v, v, target)
+    most = MOST_BLOCKS if target.cc >= (9, 0) and k.outer.extent > 1 and not walked else 1
+    return _row(row.extent // v, v, len(loads), max(1, streams), most)
 
 
-def _beside(k: Kernel, loads: list[tuple[str, Any]], columns: int) -> bool:
-    """True if neighbouring items of the grid, so many of them, lie side by side."""
-    return k.outer.extent >= columns and any(walk(at, k.outer.var, columns)[0] == 1 for _, at in loads)
+def _beside(k: Kernel, row: Loop, loads: list[tuple[str, Any]], columns: int) -> bool:
+    """True if elements of neighbouring items of the grid, so many of them, lie side by side."""
+    own = (at for _, at in loads if row.var in toposort([at]))
+    return k.outer.extent >= columns and any(walk(at, k.outer.var, columns)[0] == 1 for at in own)
 
 
 def _tile(k: Kernel, target: Target) -> Layout:
@@ -88,16 +101,33 @@ def _streams(at: Any, row: Loop) -> bool:
     return row.var in path and any(n.op.name == "var" and n is not row.var for n in path)
 
 
-def _row(chunks: int, v: int, loads: int, streams: int) -> Layout:
+def _row(chunks: int, v: int, loads: int, streams: int, most: int) -> Layout:
+    """The fewest lanes that keep a row in registers: of a warp, of a block, of a cluster of up to `most` blocks."""
     if chunks <= WARP * (ROW_IN_LANE // v):
         lanes = min(WARP, 1 << (chunks - 1).bit_length())
         return Layout(lanes, 128 // lanes, False, -(-chunks // lanes), v, True)
-    items = max(1, min(4 // streams, chunks // 128))
-    lanes = _warps(-(-chunks // items))
+    blocks = 1
+    while blocks < most and chunks * v > PIECE * blocks:
+        blocks *= 2
+    part = -(-chunks // blocks)
+    items = max(1, min(4 // streams, part // 128))
+    lanes = _warps(-(-part // items))
     if lanes > 1024:
-        items, lanes = -(-chunks // 1024), 1024
+        items, lanes = -(-part // 1024), 1024
     kept = items * v * loads <= min(REGISTERS, 2 * (FILE // lanes - OVERHEAD))
-    return Layout(lanes, 1, False, items, v, True) if kept else Layout(512, 1, False, 2, v, False)
+    return Layout(lanes, 1, False, items, v, True, blocks) if kept else Layout(512, 1, False, 2, v, False, blocks)
+
+
+def _carrying(k: Kernel, chunks: int, v: int, target: Target) -> Layout:
+    """Few elements a lane, since each has accumulators of its own; several rows of a part fill a block."""
+    items = max(1, EACH // v)
+    lanes = -(-chunks // items)
+    lanes = 1 << (lanes - 1).bit_length() if lanes <= WARP else _warps(lanes)
+    lanes = min(lanes, 1024 if target.cc >= (9, 0) else 512)
+    at = Layout(lanes, max(1, BESIDE // lanes), False, -(-chunks // lanes), v, True, ahead=1)
+    stage = ring(replace(k, layout=at)).stage
+    room = SHARED.get(target.cc, LEAST_SHARED) if target.cc >= (8, 0) else 0
+    return replace(at, ahead=max(0, min(AHEAD, room // max(1, stage) - 1)))
 
 
 def _warps(threads: int) -> int:
@@ -109,8 +139,9 @@ def vector(k: Kernel, row: Loop, touched: list[tuple[str, Any, bool]] | None = N
     types = {p.name: p.dtype for p in k.params}
     touched = accesses(k) if touched is None else touched
     wide = max(16 // types[p].size for p, _, _ in touched)
+    ragged = row.role is Role.SPREAD and row.extent >= RAGGED
     for v in (8, 4, 2):
-        fits = v <= wide and row.extent % v == 0
+        fits = v <= wide and (row.extent % v == 0 or ragged)
         if (
             fits
             and _together(k, row, v)
@@ -122,12 +153,14 @@ def vector(k: Kernel, row: Loop, touched: list[tuple[str, Any, bool]] | None = N
 
 def geometry(k: Kernel) -> tuple[int, int]:
     """(blocks, threads in a block)."""
-    return -(-k.outer.extent // share(k)), k.layout.lanes * k.layout.rows
+    return -(-k.outer.extent // share(k)) * k.layout.cluster, k.layout.lanes * k.layout.rows
 
 
 def share(k: Kernel) -> int:
-    """Items or elements of the outer loop that one block takes."""
-    return k.layout.rows if k.outer.role is Role.GRID else k.layout.span
+    """Items or elements of the outer loop that one block, or one cluster of blocks, takes."""
+    if k.outer.role is Role.SPREAD:
+        return k.layout.span
+    return k.layout.rows if turns(k) is None else 1
 
 
 def resident(k: Kernel) -> int:
@@ -139,6 +172,8 @@ def resident(k: Kernel) -> int:
     threads = k.layout.lanes * k.layout.rows
     if not k.layout.kept:
         return 1
+    if turns(k) is not None:
+        return max(1, BUSY // threads)
     needed = OVERHEAD + _held(k) * k.layout.items * k.layout.vector
     return max(1, min(BUSY, FILE // needed) // threads)
 

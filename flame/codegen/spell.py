@@ -27,6 +27,7 @@ class Speller:
         self.tiles = {s.tile: tile_name(s) for s in statements(kernel.body) if isinstance(s, Stage)}
         self.names: dict[Name, str] = {}
         self.varies: set[Node] = set()  # accumulators and kept values that every element has its own of
+        self.ring: dict[tuple[Node, int], int] = {}  # where in a stage of shared memory the loads of an item wait
         self.row: Node | None = None
         self.guards: dict[int, str] = {}
         self.row_guard: str | None = None
@@ -151,19 +152,46 @@ class Speller:
         return typed(result, n.op.scalar.format(*args, T=operand.name, **dict(n.attrs)))
 
     def load(self, n: Node, key: Name, i: int, v: int) -> str:
-        param = n["param"]
+        param, index, d = n["param"], n.src[0], self.depends(n)
         if param in self.tiles:
             return self.staged(n, i, v)
-        dtype, width, d = self.types[param], self.at.vector, self.depends(n)
-        ok = self.condition(n, i, v, self.guards.get(i) if self.row is not None and d else self.row_guard)
-        index = n.src[0]
-        wide = d == 2 and self.side_by_side(index) and all(self.depends(c) < 2 for c in n.src[1:])
-        name = f"load{width if wide else 1}_{dtype}{'_if' if ok else ''}"
-        tail = f", {ok}" if ok else ""
-        if not wide:
-            return f"{name}({param}, {self.names[self.key(index, i, v)]}{tail})"
-        pack = self.fresh()  # one access brings all elements of the item
-        self.emit(f"{pack} = {name}({param}, {self.text(index, i, 0)}{tail})")
+        if (n, i) in self.ring:
+            return self.take(n, key, i)
+        if d == 2 and all(self.depends(c) < 2 for c in n.src[1:]):
+            if self.side_by_side(index):
+                return self.load_wide(n, key, i, 0)
+            if shift := self.shifted(index):
+                return self.load_wide(n, key, i, shift)
+        guard = self.guard(i, v if d == 2 else 0) if self.row is not None and d else self.row_guard
+        ok = self.condition(n, i, v, guard)
+        name = f"load1_{self.types[param]}{'_if' if ok else ''}"
+        return f"{name}({param}, {self.names[self.key(index, i, v)]}{f', {ok}' if ok else ''})"
+
+    def load_wide(self, n: Node, key: Name, i: int, shift: int) -> str:
+        """One access brings all elements of the item; two do, where they begin `shift` behind an aligned one."""
+        param, width, elements = n["param"], self.at.vector, list[str]()
+        index = self.text(n.src[0], i, 0)
+        edge = self.at.ragged or shift > 0  # an access may pass the end of the memory's elements
+        for at in (0, width)[: 1 + (shift > 0)]:
+            ok = self.condition(n, i, 0, self.guard(i, max(0, at - shift)))
+            name = f"load{width}_{self.types[param]}{'_edge' if edge else '_if' if ok else ''}"
+            where = f"{index} + {at - shift}" if at != shift else index
+            tail = f", {ok or 'True'}" if ok or edge else ""
+            pack = self.fresh()
+            self.emit(f"{pack} = {name}({param}, {where}{tail})")
+            elements += [f"{pack}[{j}]" for j in range(width)]
+        for j in range(width):
+            self.names[n, i, j] = elements[shift + j]
+        return self.names[key]
+
+    def take(self, n: Node, key: Name, i: int) -> str:
+        """What was asked for ahead."""
+        width = self.at.vector
+        text = f"take{width}_{self.types[n['param']]}_{self.at.lanes * self.at.rows}(here + {self.ring[n, i]})"
+        if width == 1:
+            return text
+        pack = self.fresh()
+        self.emit(f"{pack} = {text}")
         for j in range(width):
             self.names[n, i, j] = f"{pack}[{j}]"
         return self.names[key]
@@ -178,6 +206,20 @@ class Speller:
         """True if one wide access brings all elements of an item."""
         width = self.at.vector
         return self.wide and width > 1 and self.row is not None and contiguous(index, self.row, width)
+
+    def shifted(self, index: Node) -> int:
+        """How far behind an aligned access the elements of an item lie side by side; else 0."""
+        width = self.at.vector
+        if index.op.name != "add" or index.src[1].op.name != "const":
+            return 0
+        whole, shift = divmod(index.src[1]["value"], width)
+        return shift if shift and self.side_by_side(index.src[0] + whole * width) else 0
+
+    def guard(self, i: int, v: int) -> str | None:
+        """Whether element v of item i exists; None where all do."""
+        if self.at.ragged and v:
+            return f"(r{i} + {v} < n)"
+        return self.guards.get(i)
 
     def condition(self, n: Node, i: int, v: int, guard: str | None) -> str | None:
         """Under what condition the load may touch memory: its own, and that of its item."""

@@ -23,6 +23,11 @@ class Space:
     walk: int = 0  # 1: the lanes of a row tell each element what those before it fold to; -1: those behind it
 
     @property
+    def parts(self) -> int:
+        """Blocks that take `steps` rows each, the last one perhaps fewer."""
+        return -(-self.grid // self.steps)
+
+    @property
     def size(self) -> int:
         return self.grid * (self.row or self.scan or 1)
 
@@ -72,22 +77,30 @@ def axis(name: str, extent: int) -> Node:
 def row_number(space: Space) -> Node:
     if space.steps == 1:
         return axis("g", space.grid)
-    return axis("c", space.grid // space.steps) * space.steps + axis("k", space.steps)
+    return axis("c", space.parts) * space.steps + axis("k", space.steps)
 
 
 def carried(n: Node, space: Space) -> bool:
     """True if n folds each element of the row over the rows that one block takes."""
     if space.steps == 1 or n.op.kind is not Kind.REDUCE or n["axes"] != (1,):
         return False
-    return n.src[0].shape == (space.grid // space.steps, space.steps, space.row)
+    return n.src[0].shape == (space.parts, space.steps, space.row)
 
 
 def carrying(n: Node) -> Space | None:
-    """The row space in which the fold n would be carried."""
-    if n.op.kind is Kind.REDUCE and n["axes"] == (1,) and len(n.src[0].shape) == 3:
-        parts, steps, row = n.src[0].shape
-        return Space(parts * steps, row, True, steps)
-    return None
+    """The row space in which the fold n would be carried: that of the rows below what fills the last part up."""
+    if n.op.kind is not Kind.REDUCE or n["axes"] != (1,) or len(n.src[0].shape) != 3:
+        return None
+    parts, steps, row = n.src[0].shape
+    whole = n.src[0].src[0] if n.src[0].op.name == "reshape" else n.src[0]
+    fills = whole.op.name == "pad" and whole.shape == (parts * steps, row) and whole["fill"] == _neutral(n)
+    only_behind = fills and whole["low"] == (0, 0) and whole["high"][1] == 0 and whole["step"] == (1, 1)
+    return Space(whole.src[0].shape[0] if only_behind else parts * steps, row, True, steps)
+
+
+def _neutral(n: Node) -> object:
+    assert n.op.identity is not None
+    return n.op.identity(n.dtype)
 
 
 def position(n: Node, space: Space) -> Index | None:
@@ -96,7 +109,7 @@ def position(n: Node, space: Space) -> Index | None:
     if space.scan:
         return _walked(n, space) if n.op.kind is Kind.SCAN and _columns(n) == space else None
     if carried(n, space):
-        return unflatten(axis("c", space.grid // space.steps) * space.row + axis("r", space.row), n.shape)
+        return unflatten(axis("c", space.parts) * space.row + axis("r", space.row), n.shape)
     if not space.row:
         flat = axis("r", space.grid) if size == space.grid else None
     elif size == space.grid:

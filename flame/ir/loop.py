@@ -128,17 +128,20 @@ Statement = Union[Loop, Init, Fold, Gather, Scan, Keep, Store, Stage]
 class Layout:
     """How the elements lie on the machine. A CPU has one lane, one row, one item, vector 1."""
 
-    lanes: int = 1  # threads that share a row (ROW) or a tile (SPREAD)
-    rows: int = 1  # rows side by side in one block
+    lanes: int = 1  # threads of a block that share a row (ROW) or a tile (SPREAD)
+    rows: int = 1  # rows side by side in one block; where folds over rows are carried, all of one part
     across: bool = False  # neighbouring threads hold neighbouring rows, not neighbouring elements (a column fold)
     items: int = 1  # vectors that a lane holds at once
     vector: int = 1  # neighbouring elements that one access brings
     kept: bool = False  # the row fits in registers: lanes * items * vector covers it
+    cluster: int = 1  # blocks that share a row, each with `lanes` threads
+    ahead: int = 0  # rows that wait in shared memory before their turn, where a block takes one after another
+    ragged: bool = False  # vectors do not divide the free elements: the last one is cut off
 
     @property
     def span(self) -> int:
         """Elements of a row that the lanes visit at once."""
-        return self.lanes * self.items * self.vector
+        return self.lanes * self.cluster * self.items * self.vector
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ def _scalar(n: Node, src: list[str]) -> str:
 def kernel(k: loop.Kernel, sizes: bool = True) -> str:
     """A kernel as text; without `sizes`, the extent of the outer loop is `n`: it is an argument."""
     at = k.layout
-    marks = " across" * at.across + " kept" * at.kept + " many" * k.many
+    marks = " across" * at.across + " kept" * at.kept + " ragged" * at.ragged + " many" * k.many
+    marks += f" cluster={at.cluster}" * (at.cluster > 1) + f" ahead={at.ahead}" * (at.ahead > 0)
     lines = [
         f"kernel {k.name}({', '.join(p.name + ': ' + p.dtype.name for p in k.params)})",
         f"  lanes={at.lanes} rows={at.rows} items={at.items} vector={at.vector}{marks}",

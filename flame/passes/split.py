@@ -21,8 +21,11 @@ MANY = 1 << 22
 LONG = 1 << 17  # a trailing fold of fewer elements stays in its row kernel
 ALONE = 1 << 12  # a fold to one number of fewer elements is one block's
 BYTES = 1 << 21  # in flight they keep a GPU busy
-BLOCKS = 512  # partial results of each: enough blocks when the fold is carried by a row kernel
-NARROW = 2048  # elements of a row up to which several rows share a block
+CARRIED = 256  # partial results of each when the fold is carried by a row kernel: all its blocks run at once
+BLOCKS = 512  # partial results of each at most
+CROWD = (
+    128  # rows from which on a block for each keeps a GPU busy; where blocks can share a row, an eighth of them does
+)
 LEAST = 16  # elements that a lane folds in the first stage
 FEW = 16  # parts that serve the cores of a CPU
 BESIDE = 64  # a trailing run of as many elements is read by a row kernel, whatever else is folded
@@ -119,8 +122,25 @@ class _Splitting:
     def again(self, n: Node) -> Node:
         return _Splitting(n, self.target, self.beside).node()
 
+    def carried(self, run: Run) -> bool:
+        """True if a row kernel folds it over the rows that each of its blocks takes."""
+        beside = run.before == 1 and (run.row, run.behind) in self.beside
+        return beside and self.tall(run) and run.behind <= self.target.carry
+
+    def in_parts(self, a: Node, run: Run) -> Node:
+        """The fold of equal parts, the last of them filled up with what changes nothing."""
+        assert self.op.identity is not None
+        steps = -(-run.row // min(CARRIED, run.row // LEAST))
+        parts = -(-run.row // steps)
+        a = reshape(a, (run.row, run.behind))
+        if more := parts * steps - run.row:
+            a = apply("pad", a, low=(0, 0), high=(more, 0), step=(1, 1), fill=self.op.identity(a.dtype))
+        return self.again(self.over(self.over(a, 1, (parts, steps), run.behind), 1, (parts,), run.behind))
+
     def staged(self, a: Node, run: Run) -> Node | None:
         """The fold of a (before, row, behind) as (before, behind), or None where one stage serves."""
+        if self.carried(run):
+            return self.in_parts(a, run)
         together = self.together(run) if self.tall(run) else 1
         parts = self.parts(Run(run.before, run.row // together, run.behind * together)) if self.tall(run) else 1
         if parts <= 1:
@@ -152,7 +172,8 @@ class _Splitting:
     def tall(self, run: Run) -> bool:
         """True if the fold is worth a second stage."""
         if run.behind == 1:
-            return run.row >= (ALONE if run.before == 1 else LONG)
+            enough = CROWD // 8 if self.target.cc >= (9, 0) else CROWD
+            return run.before < enough and run.row >= (ALONE if run.before == 1 else LONG)
         together = run.grid * run.row
         return together >= MANY or (run.row >= TALL and together >= SOME)
 
@@ -166,10 +187,7 @@ class _Splitting:
         enough = BYTES // self.size
         if run.grid >= enough:
             return 1
-        if run.before == 1 and (run.row, run.behind) in self.beside:
-            carried = BLOCKS if run.grid > NARROW else 2 * BLOCKS  # narrow rows share a block
-            wanted = carried if run.grid <= self.target.carry else -(-enough // run.grid)
-        elif run.behind <= COLUMNS:  # a block folds its columns, a warp 32 of them
+        if run.behind <= COLUMNS:  # a block folds its columns, a warp 32 of them
             wanted = 2 * BLOCKS * LINE // run.grid
         else:
             wanted = -(-enough // run.grid)

@@ -3,6 +3,8 @@
 `gather_{combine}_{dtype}_{lanes}`: neighbouring threads are the lanes of a row, thread t has row t // lanes.
 `gather_{combine}_{dtype}_{lanes}x{rows}`: neighbouring threads are rows, lane l of row j is thread l * rows + j; where
 lanes * rows passes a warp, the block has exactly that many threads (without `x{rows}` it may have several rows).
+`gather_{combine}_{dtype}_{lanes}c{blocks}`: the lanes of all blocks of a cluster; `arrive` begins such a kernel, `wait`
+ends it, and each gather waits for the `arrive` before it and leaves one behind.
 Every lane gets the result, the same bits in each. A gather in a loop reuses its shared memory, so the printer ends each
 round with a barrier.
 
@@ -50,7 +52,7 @@ def gather(operation: str, dtype: str, lanes: int, rows: int = 1):
             if spread <= 32:
                 out = _butterfly(b, x, both, spread, rows)
             elif rows == 1:
-                out = _across_warps(b, x, both, lanes // 32, neutral(operation, dtype, x.type))
+                (out,) = _across_warps(b, [x], both, lanes // 32, neutral(operation, dtype, x.type))
             else:
                 out = _across_rows(b, x, both, spread // 32, rows)
         else:
@@ -146,6 +148,37 @@ def _moved(dtype, move):
     return VALUE[dtype], (VALUE[dtype],), emit
 
 
+def gathers(operation: str, dtype: str, lanes: int, count: int):
+    """Result type, argument types and emitter of `gather{count}_{combine}_{dtype}_{lanes}`: the lanes meet once."""
+    _, (kind,), one = gather(operation, dtype, lanes)
+
+    def emit(b, values, context, signature):
+        if lanes <= 32:
+            return context.make_tuple(b, signature.return_type, [one(b, [v], context, signature) for v in values])
+        truth = operation.startswith("logical")
+        held = [_enter(b, v, dtype, truth) for v in values]
+        both = functools.partial(combine, b, operation, "bool" if truth else dtype, wide=held[0].type)
+        found = _across_warps(b, held, both, lanes // 32, neutral(operation, dtype, held[0].type))
+        return context.make_tuple(b, signature.return_type, [_leave(b, x, dtype, truth) for x in found])
+
+    return types.UniTuple(kind, count), (kind,) * count, emit
+
+
+def gather_cluster(operation: str, dtype: str, lanes: int, blocks: int):
+    """Result type, argument types and emitter of a gather over the lanes of all blocks of a cluster."""
+    if lanes % 32 or not 32 <= lanes <= 1024 or blocks not in (2, 4, 8, 16):
+        raise AttributeError(f"a cluster has 2, 4, 8 or 16 blocks of whole warps, not {blocks} of {lanes} threads")
+
+    def emit(b, values, context, signature):
+        truth = operation.startswith("logical")
+        x = _enter(b, values[0], dtype, truth)
+        both = functools.partial(combine, b, operation, "bool" if truth else dtype, wide=x.type)
+        out = _across_blocks(b, x, both, lanes // 32, blocks, neutral(operation, dtype, x.type))
+        return _leave(b, out, dtype, truth)
+
+    return VALUE[dtype], (VALUE[dtype],), emit
+
+
 def _shuffled(b, x, mode, lane, end):
     """A value from the lane that is `lane` away, or is `lane`."""
     if x.type in (F64, I64):
@@ -156,6 +189,34 @@ def _shuffled(b, x, mode, lane, end):
     return asm(b, x.type, text, f"={mark},{mark},r", [x, lane], convergent=True)
 
 
+def unite(operation: str, dtype: str, groups: int, lanes: int):
+    """Result type, argument types and emitter of `unite_{combine}_{dtype}_{groups}x{lanes}`: equal lanes of all groups.
+
+    Lane l of group j is thread j * lanes + l. All such calls of a kernel share one piece of memory.
+    """
+    if groups * lanes > 1024:
+        raise AttributeError(f"{groups} groups of {lanes} lanes are more than the 1024 threads of a block")
+
+    def emit(b, values, context, signature):
+        truth = operation.startswith("logical")
+        x = _enter(b, values[0], dtype, truth)
+        both = functools.partial(combine, b, operation, "bool" if truth else dtype, wide=x.type)
+        tid, name = _thread(b), f"united_{x.type}"
+        shared = b.module.globals.get(name) or _array(b, x.type, groups * lanes, name)
+        place = lambda index: b.gep(shared, [constant(I32, 0), index])  # noqa: E731
+        barrier(b)  # all have read what the call before this one left
+        step = lanes
+        if lanes < 32 and lanes & (lanes - 1) == 0 and groups * lanes % 32 == 0:
+            x, step = _butterfly(b, x, both, 32, lanes), 32  # the groups of a warp first
+        b.store(x, place(tid))
+        barrier(b)
+        mine = b.urem(tid, constant(I32, step))
+        found = [b.load(place(b.add(mine, constant(I32, k)))) for k in range(0, groups * lanes, step)]
+        return _leave(b, functools.reduce(both, found), dtype, truth)
+
+    return VALUE[dtype], (VALUE[dtype],), emit
+
+
 def thread_register(name: str):
     """The value of a special register as int64."""
     return lambda b: b.zext(asm(b, I32, f"mov.u32 $0, %{name};", "=r", pure=True), I64)
@@ -164,6 +225,16 @@ def thread_register(name: str):
 def barrier(b) -> None:
     """Wait for all threads of the block."""
     asm(b, VOID, "bar.sync 0;", "~{memory}", convergent=True)
+
+
+def arrive(b) -> None:
+    """Tell the blocks of the cluster that this lane is here, and what it wrote to their memory."""
+    asm(b, VOID, "barrier.cluster.arrive.release.aligned;", "~{memory}", convergent=True)
+
+
+def wait(b) -> None:
+    """Wait until all lanes of the cluster have arrived."""
+    asm(b, VOID, "barrier.cluster.wait.acquire.aligned;", "~{memory}", convergent=True)
 
 
 def _enter(b, x, dtype, truth):
@@ -204,28 +275,69 @@ def _butterfly(b, x, both, width, least=1):
 
 def _shared(b, kind, count):
     """Shared memory for one gather; each call site has its own, so that two gathers need no barrier between them."""
-    places = ir.ArrayType(kind, count)
-    shared = ir.GlobalVariable(b.module, places, b.module.get_unique_name("gathered"), addrspace=3)
-    shared.linkage, shared.initializer, shared.align = "internal", constant(places, ir.Undefined), 16
+    shared = _array(b, kind, count, b.module.get_unique_name("gathered"))
     return lambda index: b.gep(shared, [constant(I32, 0), index])
+
+
+def _array(b, kind, count, name):
+    places = ir.ArrayType(kind, count)
+    shared = ir.GlobalVariable(b.module, places, name, addrspace=3)
+    shared.linkage, shared.initializer, shared.align = "internal", constant(places, ir.Undefined), 16
+    return shared
 
 
 def _thread(b):
     return asm(b, I32, "mov.u32 $0, %tid.x;", "=r", pure=True)
 
 
-def _across_warps(b, x, both, warps, identity):
-    """Rows of several whole warps: each warp leaves one value, then every warp of the row reads them all."""
-    x, place, tid = _butterfly(b, x, both, 32), _shared(b, x.type, 32), _thread(b)
+def _across_warps(b, values, both, warps, identity):
+    """Rows of several whole warps: each warp leaves one of each value, then every warp of the row reads them all."""
+    place, tid = _shared(b, values[0].type, 32 * len(values)), _thread(b)
     warp = b.lshr(tid, constant(I32, 5))
-    b.store(x, place(warp))
+    for k, x in enumerate(values):
+        b.store(_butterfly(b, x, both, 32), place(b.add(warp, constant(I32, 32 * k))))
     barrier(b)
     first = b.mul(b.udiv(warp, constant(I32, warps)), constant(I32, warps))
     width = 1 << (warps - 1).bit_length()  # each group of `width` lanes reads all partial results
     lane = b.and_(tid, constant(I32, width - 1))
     inside = b.icmp_unsigned("<", lane, constant(I32, warps))
-    found = b.load(place(b.select(inside, b.add(first, lane), first)))
-    return _butterfly(b, found if width == warps else b.select(inside, found, identity), both, width)
+    at = b.select(inside, b.add(first, lane), first)
+    found = [b.load(place(b.add(at, constant(I32, 32 * k)))) for k in range(len(values))]
+    whole = width == warps
+    return [_butterfly(b, x if whole else b.select(inside, x, identity), both, width) for x in found]
+
+
+def _across_blocks(b, x, both, warps, blocks, identity):
+    """Each warp leaves its value in the memory of every block of the cluster, then reads all of them in its own."""
+    x, count, tid = _butterfly(b, x, both, 32), warps * blocks, _thread(b)
+    place = _shared(b, x.type, count)
+    lane, warp = b.and_(tid, constant(I32, 31)), b.lshr(tid, constant(I32, 5))
+    rank = asm(b, I32, "mov.u32 $0, %cluster_ctarank;", "=r", pure=True)
+    mine = b.ptrtoint(place(b.add(b.mul(rank, constant(I32, warps)), warp)), I32)
+    wait(b)
+    _leave_behind(b, mine, lane, b.icmp_unsigned("<", lane, constant(I32, blocks)), x)
+    arrive(b)
+    wait(b)
+    width = min(32, 1 << (count - 1).bit_length())
+    lane, found = b.and_(tid, constant(I32, width - 1)), []
+    for first in range(0, count, width):
+        at = b.add(lane, constant(I32, first))
+        inside = b.icmp_unsigned("<", at, constant(I32, count))
+        value = b.load(place(b.select(inside, at, constant(I32, 0))))
+        found.append(value if first + width <= count else b.select(inside, value, identity))
+    arrive(b)
+    return _butterfly(b, functools.reduce(both, found), both, width)
+
+
+def _leave_behind(b, address, block, ok, x):
+    """Write a value to an address in the shared memory of another block of the cluster."""
+    wide = x.type in (F64, I64)
+    bits = b.bitcast(x, I64 if wide else I32)
+    text = (
+        "{ .reg .pred q; .reg .b32 at; setp.ne.b32 q, $3, 0; mapa.shared::cluster.u32 at, $0, $1; "
+        f"@q st.shared::cluster.b{64 if wide else 32} [at], $2; }}"
+    )
+    asm(b, VOID, text, f"r,r,{'l' if wide else 'r'},r,~{{memory}}", [address, block, bits, b.zext(ok, I32)])
 
 
 def _across_rows(b, x, both, warps, rows):

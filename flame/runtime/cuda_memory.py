@@ -1,7 +1,9 @@
 """How printed CUDA kernels read and write memory: 16-byte accesses where the kernel asks for them, real predicates.
 
 A guarded access is predicated in PTX, so a lane whose guard is false touches no memory, whatever its index.
-A wide access of B bytes needs an address that is a multiple of min(B, 16). Every store clobbers memory, so that LLVM
+A wide access of B bytes needs an address that is a multiple of min(B, 16). One at an edge may reach past the memory's
+last element: `load.._edge` reads what lies there, which no result uses, in the same B bytes, which the pool never
+divides; `store.._edge` leaves it alone. Every store clobbers memory, so that LLVM
 moves no load across it: a donated buffer is read before it is written.
 """
 
@@ -72,6 +74,89 @@ def store(width: int, dtype: str, guarded: bool):
         return context.get_dummy_value()
 
     return types.void, arguments, emit
+
+
+def store_edge(width: int, dtype: str):
+    """Result type, argument types and emitter of `store{width}_{dtype}_edge(p, i, v0, .., count)`: `count` of them."""
+    arguments = (types.int64, types.int64) + (VALUE[dtype],) * width + (types.int64,)
+    whole, one = store(width, dtype, False)[2], store(1, dtype, True)[2]
+
+    def emit(b, values, context, signature):
+        p, i, *elements, count = values
+        with b.if_else(b.icmp_signed(">=", count, constant(I64, width))) as (all_of_them, some):
+            with all_of_them:
+                whole(b, values[:-1], context, signature)
+            with some:
+                for k, element in enumerate(elements):
+                    ok = b.icmp_signed(">", count, constant(I64, k))
+                    one(b, [p, b.add(i, constant(I64, k)), element, ok], context, signature)
+        return context.get_dummy_value()
+
+    return types.void, arguments, emit
+
+
+# --- ahead --------------------------------------------------------------------------------------
+def fetch(width: int, dtype: str, threads: int):
+    """Result type, argument types and emitter of `fetch{width}_{dtype}_{threads}(at, p, i, ok)`.
+
+    It begins to copy elements to the lane's place at `at` of the block's shared memory, zeros where not `ok`.
+    """
+    size = width * SIZE[dtype]
+    unit, keep = min(size, 16), "cg" if size >= 16 else "ca"
+
+    def emit(b, values, context, signature):
+        at, p, i, ok = values
+        source, count = _address(b, p, i, dtype), b.select(ok, constant(I32, unit), constant(I32, 0))
+        for place, first in _places(b, at, size, threads):
+            text = f"cp.async.{keep}.shared.global [$0], [$1+{first}], {unit}, $2;"
+            asm(b, VOID, text, "r,l,r,~{memory}", [place, source, count])
+        return context.get_dummy_value()
+
+    return types.void, (types.int64, types.int64, types.int64, types.boolean), emit
+
+
+def take(width: int, dtype: str, threads: int):
+    """Result type, argument types and emitter of `take{width}_{dtype}_{threads}(at)`: what the lane fetched there."""
+    size, value = width * SIZE[dtype], VALUE[dtype]
+    count = min(size, 16) // 4
+
+    def emit(b, values, context, signature):
+        words = []
+        for place, _ in _places(b, values[0], size, threads):
+            regs = ", ".join(f"${k}" for k in range(count))
+            kind = {4: ".v4.b32", 2: ".v2.b32", 1: ".b32"}[count]
+            text = f"ld.shared{kind} {'{' + regs + '}' if count > 1 else regs}, [${count}];"
+            shape = ir.LiteralStructType([I32] * count) if count > 1 else I32
+            out = asm(b, shape, text, ",".join(["=r"] * count + ["r", "~{memory}"]), [place])
+            words += [b.extract_value(out, k) for k in range(count)] if count > 1 else [out]
+        elements = _unpack(b, words, dtype, width)
+        return elements[0] if width == 1 else context.make_tuple(b, signature.return_type, elements)
+
+    return value if width == 1 else types.UniTuple(value, width), (types.int64,), emit
+
+
+def fetched(b) -> None:
+    """What the lane fetched since the last such call is one batch."""
+    asm(b, VOID, "cp.async.commit_group;", "~{memory}")
+
+
+def awaited(left: int):
+    """Wait until at most `left` of the lane's batches are under way."""
+    return lambda b: asm(b, VOID, f"cp.async.wait_group {left};", "~{memory}")
+
+
+def _places(b, at, size, threads):
+    """Where in shared memory a lane's bytes lie, and which of its bytes lie there: neighbours stand side by side."""
+    unit = min(size, 16)
+    ring = b.module.globals.get("ring")
+    if ring is None:
+        ring = ir.GlobalVariable(b.module, ir.ArrayType(I8, 0), "ring", addrspace=3)
+        ring.linkage, ring.align = "external", 16
+    base = b.ptrtoint(b.gep(ring, [constant(I32, 0), constant(I32, 0)]), I32)
+    tid = asm(b, I32, "mov.u32 $0, %tid.x;", "=r", pure=True)
+    first = b.add(b.add(base, b.trunc(at, I32)), b.mul(tid, constant(I32, unit)))
+    for k in range(0, size, unit):
+        yield b.add(first, constant(I32, k * threads)), k
 
 
 def _address(b, base, index, dtype):

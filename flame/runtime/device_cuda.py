@@ -85,9 +85,8 @@ class CUDADevice(Device):
     def launch(self, kernel: Any, code: Code, slots: tuple[int, ...], addresses: Addresses) -> Action:
         extent = ctypes.c_int64(code.extent)
         base = ctypes.addressof(addresses)
-        packed = cuda.pack(
-            kernel, code.blocks, code.threads, [ctypes.addressof(extent), *(base + 8 * s for s in slots)]
-        )
+        pointers = [ctypes.addressof(extent), *(base + 8 * s for s in slots)]
+        packed = cuda.pack(kernel, code.blocks, code.threads, pointers, code.shared)
         stream = self.stream.handle
 
         def run(at: Addresses, _keep: Any = (extent, addresses)) -> None:
@@ -122,7 +121,7 @@ class CUDADevice(Device):
             self.upload(table, buffer)
         given = (ctypes.c_int64 * 4)(0, *(buffer.address for buffer in memory), shared.address)
         base = ctypes.addressof(given)
-        packed = cuda.pack(kernel, sum(blocks), code.threads, [base + 8 * i for i in range(4)])
+        packed = cuda.pack(kernel, sum(blocks), code.threads, [base + 8 * i for i in range(4)], code.shared)
         stream = self.stream.handle
 
         def run(at: Addresses, _keep: Any = (given, memory)) -> None:

@@ -1,6 +1,7 @@
 """Memory of a kernel that runs under numpy, and the checks that make such a run an oracle of memory safety."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -10,6 +11,37 @@ from flame.ir.dtype import converted
 NOBODY, SEVERAL = -1, -2
 
 
+class Ring:
+    """Places in shared memory that lanes copy to while they compute; what is under way may not be taken."""
+
+    def __init__(self):
+        self.places: dict[int, tuple] = {}  # offset -> bytes that all lanes take there, and what lies there
+        self.open: dict[int, tuple] = {}
+        self.under_way: list[dict[int, tuple]] = []
+
+    def fetch(self, at: int, found, nbytes: int) -> None:
+        """Begin to copy; what overlaps is lost."""
+        for other in [o for o, (size, _) in self.places.items() if o < at + nbytes and at < o + size]:
+            del self.places[other]
+        self.open[at] = nbytes, found
+
+    def close(self) -> None:
+        """What was fetched is a batch."""
+        self.under_way.append(self.open)
+        self.open = {}
+
+    def wait(self, left: int) -> None:
+        """The oldest batches arrive, all but `left`."""
+        while len(self.under_way) > left:
+            self.places |= self.under_way.pop(0)
+
+    def take(self, at: int):
+        """What was fetched there."""
+        if at not in self.places:
+            raise ValidationError(f"nothing has arrived at byte {at} of shared memory")
+        return self.places[at][1]
+
+
 @dataclass(frozen=True)
 class Lanes:
     """The blocks that run together: `blocks` of them from number `first`, each of `threads` lanes."""
@@ -17,6 +49,7 @@ class Lanes:
     first: int
     blocks: int
     threads: int
+    ring: Ring = field(default_factory=Ring)
 
     def numbers(self) -> np.ndarray:
         """A number for each lane that no lane of another block has, shape (blocks, threads)."""
@@ -66,9 +99,10 @@ def load(spec, lanes: Lanes, p: Buffer | Table, i, ok, *nothing):
     for k in range(spec.width):
         got = np.zeros(shape, spec.register)
         if p.array.size and ok.any():
-            place = at[ok] + k
-            _note_reads(spec, p, place, who[ok])
-            got[ok] = p.array[place].astype(spec.register)
+            there = ok & (at + k < p.array.size)  # all, but at an edge
+            place = at[there] + k
+            _note_reads(spec, p, place, who[there])
+            got[there] = p.array[place].astype(spec.register)
         out.append(got)
     return out[0] if spec.width == 1 else tuple(out)
 
@@ -86,6 +120,14 @@ def store(spec, lanes: Lanes, p: Buffer, i, ok, *values):
         _note_writes(spec, p, place + k, who, new)
 
 
+def store_edge(spec, lanes: Lanes, p: Buffer, i, count, *values):
+    """`store{W}_{dtype}_edge`: the first `count` of W values, at an aligned place."""
+    _checked(spec, lanes, p, i, np.asarray(count) > 0)
+    one = SimpleNamespace(**(vars(spec) | {"width": 1, "edge": False}))
+    for k, value in enumerate(values):
+        store(one, lanes, p, i + np.int64(k), np.asarray(count) > k, value)
+
+
 def _checked(spec, lanes: Lanes, p: Buffer, i, ok):
     """Index and guard over (blocks, lanes); every unmasked access lies in the array and is aligned."""
     if not isinstance(p, Buffer):
@@ -96,7 +138,7 @@ def _checked(spec, lanes: Lanes, p: Buffer, i, ok):
     i, ok = np.broadcast_to(i, shape), np.broadcast_to(ok, shape)
     if i.dtype != np.int64 or ok.dtype != np.bool_:
         raise ValidationError(f"{spec.name} wants an int64 index and a boolean guard, not {i.dtype} and {ok.dtype}")
-    outside = ok & ((i < 0) | (i > p.array.size - spec.width))
+    outside = ok & ((i < 0) | (i > p.array.size - (1 if spec.edge else spec.width)))
     if outside.any():
         raise ValidationError(f"{spec.name} at {_where(lanes, outside, i)} leaves {p.label} of {p.array.size} elements")
     unit = min(16, spec.width * p.array.itemsize)

@@ -80,18 +80,29 @@ inf = plain("inf", types.float64, lambda b: constant(F64, float("inf")))
 nan = plain("nan", types.float64, lambda b: constant(F64, float("nan")))
 thread = plain("thread", types.int64, cuda_lanes.thread_register("tid.x"))
 block = plain("block", types.int64, cuda_lanes.thread_register("ctaid.x"))
+some = fixed("some", (types.boolean, (types.boolean,), lambda b, values, context, sig: values[0]))
 barrier = plain("barrier", types.void, cuda_lanes.barrier)
 cluster_rank = plain("cluster_rank", types.int64, cuda_tensor.cluster_rank)
 tile_memory = plain("tile_memory", types.int64, cuda_tensor.tile_memory)
+fetched = plain("fetched", types.void, cuda_memory.fetched)
+arrive, wait = plain("arrive", types.void, cuda_lanes.arrive), plain("wait", types.void, cuda_lanes.wait)
 
 
-def _access(name, kind, width, dtype, guarded):
+def _access(name, kind, width, dtype, how):
+    if kind == "store" and how == "_edge":
+        return fixed(name, cuda_memory.store_edge(int(width), dtype))
     make = cuda_memory.load if kind == "load" else cuda_memory.store
-    return fixed(name, make(int(width), dtype, bool(guarded)))
+    return fixed(name, make(int(width), dtype, bool(how)))
 
 
-def _gather(name, combine, dtype, lanes, rows):
+def _gather(name, combine, dtype, lanes, rows, blocks):
+    if blocks:
+        return fixed(name, cuda_lanes.gather_cluster(combine, dtype, int(lanes), int(blocks)))
     return fixed(name, cuda_lanes.gather(combine, dtype, int(lanes), int(rows or 1)))
+
+
+def _gathers(name, count, combine, dtype, lanes):
+    return fixed(name, cuda_lanes.gathers(combine, dtype, int(lanes), int(count)))
 
 
 def _tile(name, kind, tile, dtype, places, guarded):
@@ -106,6 +117,19 @@ def _shift(name, where, dtype, distance):
 def _edge(name, where, dtype, lanes):
     make = cuda_lanes.edges if where.endswith("s") else cuda_lanes.edge
     return fixed(name, make(where, dtype, int(lanes)))
+
+
+def _ahead(name, kind, width, dtype, threads):
+    make = cuda_memory.fetch if kind == "fetch" else cuda_memory.take
+    return fixed(name, make(int(width), dtype, int(threads)))
+
+
+def _awaited(name, left):
+    return plain(name, types.void, cuda_memory.awaited(int(left)))
+
+
+def _unite(name, combine, dtype, groups, lanes):
+    return fixed(name, cuda_lanes.unite(combine, dtype, int(groups), int(lanes)))
 
 
 def _fold(name, combine, dtype):
@@ -131,11 +155,15 @@ def _tensor(name, *found):
 DTYPES = "|".join(VALUE)
 REGISTERS = "|".join(name for name in VALUE if SIZE[name] >= 4 or not name.startswith(("float", "bfloat")))
 FAMILIES = (
-    (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if)?"), _access),
-    (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*))?"), _gather),
+    (re.compile(rf"(load|store)(1|2|4|8|16)_({DTYPES})(_if|_edge)?"), _access),
+    (re.compile(rf"gather_({COMBINES})_({REGISTERS})_([1-9]\d*)(?:x([1-9]\d*)|c([1-9]\d*))?"), _gather),
+    (re.compile(rf"(fetch|take)(1|2|4|8|16)_({DTYPES})_([1-9]\d*)"), _ahead),
+    (re.compile(r"awaited_(\d+)"), _awaited),
+    (re.compile(rf"unite_({COMBINES})_({REGISTERS})_([1-9]\d*)x([1-9]\d*)"), _unite),
     (re.compile(rf"(before|behind)_({REGISTERS})_([1-9]\d*)"), _shift),
     (re.compile(rf"(firsts?|lasts?)_({REGISTERS})_([1-9]\d*)"), _edge),
     (re.compile(rf"fold_({COMBINES})_({REGISTERS})"), _fold),
+    (re.compile(rf"gather([1-9]\d*)_({COMBINES})_({REGISTERS})_([1-9]\d*)"), _gathers),
     (re.compile(rf"(put|get)_(tile\d+)_({REGISTERS})_([1-9]\d*)(_if)?"), _tile),
     (re.compile(rf"to_({DTYPES})"), _cast),
     (re.compile(r"wgmma_(bfloat16|float16)_(\d+)_([mk])([nk])"), _wgmma),

@@ -18,9 +18,10 @@ import numpy as np
 from flame.errors import ValidationError
 from flame.ir import special
 from flame.ir.dtype import converted
-from flame.runtime.numpy_memory import Buffer, Lanes, Table, load, store
+from flame.runtime.numpy_memory import Buffer, Lanes, Table, load, store, store_edge
 
 CHUNK = 1 << 20  # lanes that run at once: more blocks than fit run in turns
+CLUSTER = 16  # blocks of the largest cluster, which run at once
 
 _run = threading.local()
 
@@ -47,7 +48,7 @@ def _go(source: str, name: str, turns: list[tuple[int, int]], threads: int, give
     text = source.replace("flame.runtime.prelude_cuda", __name__)
     scope: dict = {"__name__": f"flame_numpy_{name}", "range": steps}
     exec(compile(text, f"<{name} under numpy>", "exec"), scope)
-    step = max(1, CHUNK // threads)
+    step = max(CLUSTER, CHUNK // threads // CLUSTER * CLUSTER)
     outer = getattr(_run, "lanes", None)
     try:
         for start, count in turns:
@@ -81,6 +82,11 @@ def block():
     return np.arange(lanes().first, lanes().first + lanes().blocks, dtype=np.int64)[:, None]
 
 
+def some(condition) -> bool:
+    """Whether any lane has rows left: all go together, those that are through are masked."""
+    return bool(np.any(condition))
+
+
 def steps(*limits):
     """`range`, where each lane may have a beginning and an end of its own: as long as any lane goes on."""
     if all(np.ndim(limit) == 0 for limit in limits):
@@ -91,6 +97,19 @@ def steps(*limits):
 
 def barrier():
     """All lanes take each statement together, so there is nothing to wait for."""
+
+
+arrive = wait = barrier
+
+
+def fetched():
+    """What was fetched since the last such call is one batch."""
+    lanes().ring.close()
+
+
+def awaited(left: int):
+    """At most `left` batches are under way."""
+    lanes().ring.wait(left)
 
 
 # --- conversions ----------------------------------------------------------------------------------
@@ -242,14 +261,15 @@ def fold(combine: str, dtype: str, x, y):
         return COMBINE[combine](x, y).astype(NUMPY[dtype])
 
 
-def gather(combine: str, dtype: str, width: int, rows: int, v):
+def gather(combine: str, dtype: str, width: int, rows: int, blocks: int, v):
     """All lanes of a row combined, for each lane; threads map to lanes and rows as in cuda_lanes.py."""
     now, kind = lanes(), NUMPY[dtype]
     if np.asarray(v).dtype != np.dtype(kind):
         raise ValidationError(f"gather_{combine}_{dtype} is given {np.asarray(v).dtype}")
-    if now.threads % (width * rows) or (rows > 1 and width * rows > 32 and now.threads != width * rows):
+    exact = blocks > 1 or (rows > 1 and width * rows > 32)
+    if now.threads % (width * rows) or now.blocks % blocks or (exact and now.threads != width * rows):
         raise ValidationError(f"{now.threads} threads are no whole number of {width} lanes x {rows} rows that may meet")
-    whole = np.broadcast_to(v, (now.blocks, now.threads)).reshape(now.blocks, -1, width, rows)
+    whole = np.broadcast_to(v, (now.blocks, now.threads)).reshape(now.blocks // blocks, -1, width * blocks, rows)
     keeps_kind = {} if combine.startswith("logical") else {"dtype": kind}
     with np.errstate(all="ignore"):
         found = COMBINE[combine].reduce(whole, axis=2, keepdims=True, **keeps_kind).astype(kind)
@@ -314,35 +334,70 @@ def _spread(dtype: str, v):
 
 
 # --- families by name -------------------------------------------------------------------------------
+def access(name: str, kind: str, width: str, dtype: str, how: str | None):
+    """`load{W}_{dtype}[_if|_edge]` and `store..`: guarded by their last operand, but for the plain ones."""
+    edge = how == "_edge"
+    spec = SimpleNamespace(name=name, width=int(width), dtype=memory_type(dtype), register=NUMPY[dtype], edge=edge)
+    act = load if kind == "load" else store_edge if edge else store
+    if how:
+        return lambda p, i, *rest: act(spec, lanes(), p, i, rest[-1], *rest[:-1])
+    return lambda p, i, *rest: act(spec, lanes(), p, i, True, *rest)
+
+
+def ahead(name: str, kind: str, width: str, dtype: str, threads: str):
+    """`fetch{W}_{dtype}_{threads}(at, p, i, ok)`, and `take..(at)`, which reads what this lane fetched there."""
+    read = access(name, "load", width, dtype, "_if")
+    nbytes = int(width) * memory_type(dtype).itemsize * int(threads)
+
+    def fetch(at, p, i, ok):
+        lanes().ring.fetch(int(at), read(p, i, ok), nbytes)
+
+    return fetch if kind == "fetch" else lambda at: lanes().ring.take(int(at))
+
+
+def _gather(name: str, kind: str, dtype: str, width: str, rows: str | None, blocks: str | None):
+    return functools.partial(gather, kind, dtype, int(width), int(rows or 1), int(blocks or 1))
+
+
+def _gathers(name: str, count: str, kind: str, dtype: str, width: str):
+    return lambda *values: tuple(gather(kind, dtype, int(width), 1, 1, v) for v in values)
+
+
+def _unite(name: str, kind: str, dtype: str, groups: str, lanes: str):
+    return functools.partial(gather, kind, dtype, int(groups), int(lanes), 1)
+
+
+def _tile(name: str, kind: str, tile: str, dtype: str, places: str, guarded: str | None):
+    return functools.partial(put if kind == "put" else get, tile, dtype, int(places))
+
+
+def _moved(move):
+    return lambda name, where, dtype, count: functools.partial(move, where, dtype, int(count))
+
+
 D = "|".join(NUMPY)
 C = "|".join(COMBINE)
-ACCESS = re.compile(rf"(load|store)(1|2|4|8|16)_({D})(_if)?")
-GATHER = re.compile(rf"gather_({C})_({D})_([1-9]\d*)(?:x([1-9]\d*))?")
-TILE = re.compile(rf"(put|get)_(tile\d+)_({D})_([1-9]\d*)(_if)?")
-SHIFT, EDGE = re.compile(rf"(before|behind)_({D})_([1-9]\d*)"), re.compile(rf"(firsts?|lasts?)_({D})_([1-9]\d*)")
-FOLD, CAST = re.compile(rf"fold_({C})_({D})"), re.compile(rf"to_({D})")
+FAMILIES = (
+    (re.compile(rf"(load|store)(1|2|4|8|16)_({D})(_if|_edge)?"), access),
+    (re.compile(rf"(fetch|take)(1|2|4|8|16)_({D})_([1-9]\d*)"), ahead),
+    (re.compile(r"awaited_(\d+)"), lambda name, left: functools.partial(awaited, int(left))),
+    (re.compile(rf"gather_({C})_({D})_([1-9]\d*)(?:x([1-9]\d*)|c([1-9]\d*))?"), _gather),
+    (re.compile(rf"gather([1-9]\d*)_({C})_({D})_([1-9]\d*)"), _gathers),
+    (re.compile(rf"unite_({C})_({D})_([1-9]\d*)x([1-9]\d*)"), _unite),
+    (re.compile(rf"(put|get)_(tile\d+)_({D})_([1-9]\d*)(_if)?"), _tile),
+    (re.compile(rf"(before|behind)_({D})_([1-9]\d*)"), _moved(shift)),
+    (re.compile(rf"(firsts?|lasts?)_({D})_([1-9]\d*)"), _moved(edge)),
+    (re.compile(rf"fold_({C})_({D})"), lambda name, *kinds: functools.partial(fold, *kinds)),
+    (re.compile(rf"to_({D})"), lambda name, dtype: functools.partial(cast, dtype)),
+)
 
 
 @functools.cache
 def family(name: str):
     """The member of a family that a name asks for."""
-    if found := ACCESS.fullmatch(name):
-        spec = SimpleNamespace(name=name, width=int(found[2]), dtype=memory_type(found[3]), register=NUMPY[found[3]])
-        act, guarded = load if found[1] == "load" else store, bool(found[4])
-        if guarded:
-            return lambda p, i, *rest: act(spec, lanes(), p, i, rest[-1], *rest[:-1])
-        return lambda p, i, *rest: act(spec, lanes(), p, i, True, *rest)
-    if found := GATHER.fullmatch(name):
-        return functools.partial(gather, found[1], found[2], int(found[3]), int(found[4] or 1))
-    if found := TILE.fullmatch(name):
-        return functools.partial(put if found[1] == "put" else get, found[2], found[3], int(found[4]))
-    for pattern, move in ((SHIFT, shift), (EDGE, edge)):
+    for pattern, make in FAMILIES:
         if found := pattern.fullmatch(name):
-            return functools.partial(move, found[1], found[2], int(found[3]))
-    if found := FOLD.fullmatch(name):
-        return functools.partial(fold, found[1], found[2])
-    if found := CAST.fullmatch(name):
-        return functools.partial(cast, found[1])
+            return make(name, *found.groups())
     raise AttributeError(f"{__name__} has no {name}")
 
 
