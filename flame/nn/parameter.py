@@ -1,5 +1,6 @@
 """Parameter: a tensor that a module trains; Buffer: one that it holds; and both before their shape is known."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -29,6 +30,11 @@ class Parameter(Tensor):
             self.requires_grad_()
             with no_grad():
                 self.copy_(value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Parameter":
+        """A parameter of its own with the same value; without the gradient, as PyTorch's."""
+        made = memo[id(self)] = copy.copy(self)
+        return made
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

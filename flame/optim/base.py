@@ -67,9 +67,19 @@ class Optimizer(Hooked):
         realize(*self._params())  # starting values that are still pending: all in one plan
 
     def add_param_group(self, param_group: Group) -> None:
-        """Train more parameters, with options of their own. Raises FlameError for one that is already trained."""
+        """Train more parameters, with options of their own. Raises FlameError for one that is already trained.
+
+        Given as (name, parameter), as of `named_parameters()`, the group keeps the names as `param_names`.
+        """
         params = param_group["params"]
-        group = {**param_group, "params": [params] if isinstance(params, Tensor) else list(params)}
+        given = [params] if isinstance(params, Tensor) else list(params)
+        group = {**param_group, "params": [one[1] if isinstance(one, tuple) else one for one in given]}
+        if names := [one[0] for one in given if isinstance(one, tuple)]:
+            group["param_names"] = names
+        if len(names) not in (0, len(given)) or any(
+            bool(names) != ("param_names" in g) for g in self.param_groups if g["params"] and given
+        ):
+            raise FlameError(f"{type(self).__name__}: name all parameters, or none")
         known = {id(param) for other in self.param_groups for param in other["params"]}
         for param in group["params"]:
             if not isinstance(param, Tensor):

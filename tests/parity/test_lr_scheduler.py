@@ -175,3 +175,32 @@ def test_a_new_rate_compiles_nothing():
     finally:
         flame.compiler.listeners.remove(programs.append)
     assert not programs
+
+
+JUMPING = [
+    "LambdaLR",
+    "StepLR",
+    "MultiStepLR",
+    "ConstantLR",
+    "LinearLR",
+    "ExponentialLR",
+    "PolynomialLR",
+    "CosineAnnealingLR",
+]
+
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")
+@pytest.mark.parametrize("name", JUMPING)
+def test_an_epoch_may_be_named(name):
+    found = []
+    for library in (flame, torch):
+        opt = optimizer(library)
+        scheduler = getattr(library.optim.lr_scheduler, name)(opt, **SIMPLE[name])
+        rates = []
+        for epoch in (1, 2, 3, 9, 4, 0, 12):
+            scheduler.step(epoch)
+            rates.append([g["lr"] for g in opt.param_groups] + [scheduler.last_epoch])
+        scheduler.step()
+        found.append([*rates, [g["lr"] for g in opt.param_groups] + [scheduler.last_epoch]])
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    assert flame.optim.lr_scheduler._LRScheduler is flame.optim.lr_scheduler.LRScheduler

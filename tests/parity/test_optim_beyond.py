@@ -1,5 +1,8 @@
 """LBFGS and Muon beside torch.optim: the same steps, the same states both ways; hooks of optimizers."""
 
+import copy
+import io
+
 import numpy as np
 import pytest
 
@@ -82,8 +85,6 @@ def test_states_of_lbfgs_move_both_ways(options):
 
 
 def saved(state):
-    import io
-
     file = io.BytesIO()
     flame.save(state, file)
     file.seek(0)
@@ -194,3 +195,34 @@ def test_hooks_run_once_where_a_step_calls_another():
     optimizer.step()
     optimizer.state_dict()
     assert seen == ["step", ["mine", "param_groups", "state"]]
+
+
+def test_parameters_with_names():
+    ours, theirs, _, _ = pair("SGD", lr=0.1)
+    states = []
+    for library, net in ((flame, ours), (torch, theirs)):
+        optimizer = library.optim.AdamW(net.named_parameters(), lr=0.01)
+        run(library, net, optimizer, 2)
+        first, *rest = [{"params": [pair]} for pair in net.named_parameters()]
+        grouped = library.optim.SGD([{**first, "lr": 0.5}, *rest], lr=0.1)
+        states.append((optimizer.state_dict()["param_groups"], grouped.state_dict()["param_groups"]))
+    assert states[0] == states[1]
+    close(ours, theirs, rtol=1e-4, atol=1e-5)
+    one = nn.Linear(2, 2)
+    with pytest.raises(FlameError, match="name all parameters, or none"):
+        flame.optim.SGD([("weight", one.weight), one.bias], lr=0.1)
+    named = flame.optim.SGD([("weight", one.weight)], lr=0.1)
+    with pytest.raises(FlameError, match="name all parameters, or none"):
+        named.add_param_group({"params": [one.bias]})
+
+
+def test_a_copy_of_a_model_has_no_gradients():
+    for library in (flame, torch):
+        net = model(library.nn)
+        net(library.tensor(X)).sum().backward()
+        twin = copy.deepcopy(net)
+        assert all(p.grad is None and type(p) is library.nn.Parameter for p in twin.parameters())
+        assert all(p.grad is not None for p in net.parameters())
+        leaf = library.ones(2, requires_grad=True)
+        leaf.sum().backward()
+        assert copy.deepcopy(leaf).grad.tolist() == [1.0, 1.0]

@@ -20,6 +20,8 @@ from flame.optim.lr_scheduler.decay import (
 )
 from flame.optim.lr_scheduler.plateau import ReduceLROnPlateau
 
+_LRScheduler = LRScheduler  # its name in many programs
+
 __all__ = [
     "ChainedScheduler",
     "ConstantLR",

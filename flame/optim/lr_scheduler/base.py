@@ -38,10 +38,15 @@ class LRScheduler:
         """The rates that the last step set."""
         return self._last_lr
 
-    def step(self) -> None:
-        """One epoch (or whatever is counted) later."""
-        self.last_epoch += 1
-        self._set(self.get_lr())
+    def step(self, epoch: int | None = None) -> None:
+        """One epoch (or whatever is counted) later; or at an epoch, as if every one before had been stepped through."""
+        if epoch is None:
+            self.last_epoch += 1
+            self._set(self.get_lr())
+            return
+        self._set(self.base_lrs)
+        for self.last_epoch in range(epoch + 1):
+            self._set(self.get_lr())
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
