@@ -8,6 +8,7 @@ from flame.amp.autocast import (
     custom_bwd,
     custom_fwd,
     get_autocast_dtype,
+    is_autocast_available,
     is_autocast_enabled,
 )
 from flame.amp.float8 import float8_dequantize, float8_quantize
@@ -25,6 +26,7 @@ __all__ = [
     "float8_dequantize",
     "float8_quantize",
     "get_autocast_dtype",
+    "is_autocast_available",
     "is_autocast_enabled",
     "stochastic_round",
 ]

@@ -94,6 +94,11 @@ def is_autocast_enabled(device_type: str | None = None) -> bool:
     return _known("is_autocast_enabled", device_type) in _state.regions
 
 
+def is_autocast_available(device_type: str) -> bool:
+    """True for the types of devices that have lists: "cpu" and "cuda"."""
+    return str(device_type) in TABLES
+
+
 def get_autocast_dtype(device_type: str) -> DType:
     """The dtype to which the region casts, or would without another being named."""
     region = _state.regions.get(_known("get_autocast_dtype", device_type))

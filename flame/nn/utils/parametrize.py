@@ -4,6 +4,8 @@ The module's class becomes a class of its own whose attribute computes the funct
 reading the attribute twice in a graph computes it once.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flame.errors import FlameError
@@ -14,7 +16,14 @@ from flame.nn.state import take_values
 from flame.recording import no_grad
 from flame.tensor import Tensor
 
-__all__ = ["ParametrizationList", "is_parametrized", "register_parametrization", "remove_parametrizations"]
+__all__ = [
+    "ParametrizationList",
+    "cached",
+    "is_parametrized",
+    "register_parametrization",
+    "remove_parametrizations",
+    "type_before_parametrizations",
+]
 
 
 class ParametrizationList(ModuleList):
@@ -64,6 +73,17 @@ class ParametrizationList(ModuleList):
                 found = module.right_inverse(found)
             for own, new in zip(self.originals(), found if self.several else [found], strict=True):
                 own.copy_(new)
+
+
+@contextmanager
+def cached() -> Iterator[None]:
+    """PyTorch's block in which parametrized tensors are computed once: here equal nodes are one node anyhow."""
+    yield
+
+
+def type_before_parametrizations(module: Module) -> type[Module]:
+    """The class that a module had before its tensors were parametrized."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
