@@ -1,10 +1,13 @@
 """Activations and softmax, written in other functions: their gradients and fusions follow."""
 
+import functools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from flame.errors import DTypeError, ShapeError
+from flame.ir import dtype as dt
 from flame.ir.dtype import DType
 from flame.ops.elementwise import TABLE, to_dtype, where
 from flame.ops.method import axis, element, method
@@ -36,6 +39,18 @@ def floating(name: str, input: Tensor) -> Tensor:
 
 
 # --- linear on one side -----------------------------------------------------------------------------------------------
+def in_float32(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function of several steps whose half precisions are rounded once, at its end, as PyTorch's kernels do."""
+
+    @functools.wraps(function)
+    def widely(input: Tensor, *args: Any, **named: Any) -> Tensor:
+        if not isinstance(input, Tensor) or not input.dtype.is_float or input.dtype.size != 2:
+            return function(input, *args, **named)
+        return to_dtype(function(to_dtype(input, dt.float32), *args, **named), input.dtype)
+
+    return widely
+
+
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where positive, else negative_slope * x."""
     x = floating("leaky_relu", input)
@@ -77,11 +92,13 @@ def _elu(input: Tensor, alpha: float, scale: float, inner: float) -> Tensor:
     return where(positive, input * scale if scale != 1 else input, (below * inner).expm1() * (alpha * scale))
 
 
+@in_float32
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, else alpha * (exp(x) - 1) (Clevert et al., 2016)."""
     return _elu(floating("elu", input), alpha, 1, 1)
 
 
+@in_float32
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x where positive, else alpha * (exp(x / alpha) - 1) (Barron, 2017)."""
     if alpha == 0:
@@ -92,6 +109,7 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
+@in_float32
 def selu(input: Tensor) -> Tensor:
     """elu with the constants that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
     return _elu(floating("selu", input), SELU_ALPHA, SELU_SCALE, 1)
@@ -112,11 +130,13 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
     return where(input <= low, low, where(input >= high, high, input))
 
 
+@in_float32
 def hardsigmoid(input: Tensor) -> Tensor:
     """(x + 3) / 6 between 0 and 1."""
     return hardtanh(floating("hardsigmoid", input) + 3, 0, 6) / 6
 
 
+@in_float32
 def hardswish(input: Tensor) -> Tensor:
     """x * hardsigmoid(x) (Howard et al., 2019), with the gradient 0 from -3 down and 1 from 3 on."""
     x = floating("hardswish", input)
@@ -146,6 +166,7 @@ def silu(input: Tensor) -> Tensor:
     return x * x.sigmoid()
 
 
+@in_float32
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, and x itself where beta x is above the threshold."""
     scaled = floating("softplus", input) * beta
@@ -153,11 +174,13 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return where(large, input, where(large, 0.0, scaled).exp().log1p() / beta)
 
 
+@in_float32
 def mish(input: Tensor) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019)."""
     return input * softplus(floating("mish", input)).tanh()
 
 
+@in_float32
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)), which does not overflow."""
     x = floating("logsigmoid", input)
@@ -169,6 +192,7 @@ def softsign(input: Tensor) -> Tensor:
     return input / (TABLE["abs"](input) + 1)
 
 
+@in_float32
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x times the normal distribution function at x, or its "tanh" approximation (Hendrycks and Gimpel 2016)."""
     x = floating("gelu", input)

@@ -1,5 +1,7 @@
 """Elementwise functions of the operator table, conversions between dtypes, and the choice between two values."""
 
+import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +28,7 @@ ON_BOOL = {  # what PyTorch computes with truth values
     "bitwise_xor": "logical_xor",
     "bitwise_not": "logical_not",
 }
+BY_NUMBERS = frozenset({"add", "sub", "mul", "div"})  # a number beside a half precision is not rounded to it
 FLOATING = (rules.floating, rules.float_truth)  # rules of operators that take integers as the default dtype
 TABLE: dict[str, Callable[..., Tensor]] = {}  # the functions made from the operator table
 
@@ -39,7 +42,21 @@ def apply_op(op: Op, *given: Any) -> Tensor:
         dtype = dt.default()
     elif dtype is dt.boolean and op.name in ON_BOOL:
         op = OPS[ON_BOOL[op.name]]
+    elif op.name in BY_NUMBERS and any(rounds(g, dtype) for g in given):
+        wide = [constant(g, dt.float32) if not isinstance(g, Tensor) else n for g, n in zip(given, nodes, strict=True)]
+        return new(nd.cast(apply(op, *meet(wide, dt.float32, op.name)), dtype), device, *tensors)
     return new(apply(op, *meet(nodes, dtype, op.name)), device, *tensors)
+
+
+def rounds(number: Any, dtype: DType) -> bool:
+    """True for a number that a half precision does not have: PyTorch computes with what the user wrote."""
+    return dtype.is_float and dtype.size == 2 and not isinstance(number, Tensor) and _inexact(float(number), dtype)
+
+
+@functools.lru_cache(1024)
+def _inexact(number: float, dtype: DType) -> bool:
+    with np.errstate(over="ignore"):
+        return math.isfinite(number) and float(dtype.numpy.type(number)) != number
 
 
 def truth(n: Node) -> Node:
@@ -59,7 +76,8 @@ def _ready(input: Tensor, other: Any) -> Node | None:
     if isinstance(other, Tensor):
         m = other.node
         return m if m.dtype is n.dtype and m.shape == n.shape and other.device is input.device else None
-    return nd.expand(constant(other, n.dtype), n.shape) if other.__class__ is float else None
+    usual = other.__class__ is float and not rounds(other, n.dtype)
+    return nd.expand(constant(other, n.dtype), n.shape) if usual else None
 
 
 def _function(op: Op) -> Callable[..., Tensor]:
