@@ -7,6 +7,7 @@ the same way. Values keep their order. Where all segments are short, no piece fo
 
 from math import prod
 
+from flame.ir import dtype as dt
 from flame.ir.graph import toposort, transform
 from flame.ir.node import Node, apply, binary, cast, const, expand, reshape, where
 from flame.ir.op import Kind, Op
@@ -33,6 +34,7 @@ def _whole(n: Node) -> Node:
     same = begin.op.name == end.op.name == "expand" and begin.src[0].shape == end.src[0].shape
     same = same and len(begin.src[0].shape) == len(n.shape)
     begin, end = (begin.src[0], end.src[0]) if same else (begin, end)  # what is the same for whole slices is found once
+    begin, end = cast(begin, dt.int64), cast(end, dt.int64)
     return cast(_by_pieces(n.op, cast(value, value.dtype.register), begin, end, axis), n.dtype)
 
 

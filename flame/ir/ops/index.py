@@ -109,11 +109,12 @@ def scatter_by_segments(node: Node) -> Node:
     lead, rest = value.shape[:axis], value.shape[axis + 1 :]
     shared = shared_index(index, axis)
     line, at = (row_index(index, axis), 0) if shared else (index, axis)
-    line = cast(inside(line, size), dt.int32 if size < 1 << 31 else dt.int64)
+    line = cast(inside(line, size), narrow(size))
     order = ordered(line, at, below=size)
     edges = reshape(apply("iota", n=size + 1), (size + 1, *(1,) * (len(line.shape) - at - 1)))
     edges = expand(edges, (*line.shape[:at], size + 1, *line.shape[at + 1 :]))
     starts = count_below(apply("gather", line, order, axis=at), cast(edges, line.dtype), at)
+    starts = cast(starts, narrow(line.shape[at]))
     begin, end = (along(starts, at, slice(i, size + i)) for i in (0, 1))
     if shared:
         order, begin, end = (reshape(n, (n.shape[0], *(1,) * len(rest))) for n in (order, begin, end))
@@ -123,6 +124,11 @@ def scatter_by_segments(node: Node) -> Node:
         return cast(end - begin, value.dtype) * expand(alike, begin.shape)
     fold = next(o for o in OPS.values() if o.kind is Kind.SEGMENT and o.combine == node.op.combine)
     return apply(fold, apply("gather", value, expand(order, value.shape), axis=axis), begin, end, axis=axis)
+
+
+def narrow(most: int) -> dt.DType:
+    """The dtype of positions up to `most` where they are stored: half the memory if they fit."""
+    return dt.int32 if most < 1 << 31 else dt.int64
 
 
 def along(n: Node, axis: int, part: slice) -> Node:
