@@ -32,6 +32,7 @@ from flame.passes.scans import scans
 from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
+from flame.passes.stage import stage_rows
 from flame.passes.tile import tile
 from flame.passes.together import together
 
@@ -76,6 +77,7 @@ def schedule(
     plan = nest(plan, target, simple)  # on one lane, free elements are rows whose indices need no division
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
     plan = keep_rows(plan)  # a row that fits in registers is read once
+    plan = stage_rows(plan, target)  # on one lane, what is dear to compute is computed once for its row
     plan = name_kernels(plan)  # equal kernels have equal names
     slots = frozenset(s for s in plan.leaves if values[s] in donatable)
     plan = finish(plan, target, simple, slots)  # what reads a product alone, element by element, is its epilogue

@@ -151,7 +151,7 @@ class _Kernel:
         if looped and any(isinstance(inner, loop.Scan) for inner in s.body):
             self.emit(*self.target.again())
         self.pad -= looped
-        if any(isinstance(inner, loop.Stage) for inner in s.body):
+        if not self.target.lanes_are_loops and any(isinstance(inner, loop.Stage) for inner in s.body):
             self.emit("barrier()")
         sp.enter(None)
         sp.names = outside | {key: t for key, t in sp.names.items() if key[0] in sp.varies}

@@ -54,6 +54,7 @@ class Op:
     decompose: Rule | None = None  # CONTRACT: node -> the same value in simpler operators
     batch: Rule | None = None  # (n, node, *src with an axis of n in front) -> Node; None: as its kind says
     alias: bool = False  # MOVEMENT: the memory is the first source's; the others must be known before
+    costly: bool = False  # ELEMENTWISE: computing it again takes longer than reading it from a core's own cache
     transparent: bool = False  # ELEMENTWISE: the value is its source's; only differentiation sees the operator
     public: bool = True  # ELEMENTWISE: a function of flame and a method of Tensor
     examples: tuple[dict[str, Any], ...] = field(default=())  # attributes under which the tests try it

@@ -32,21 +32,24 @@ def retain(
     if len(wanted) > LARGE:
         return [n for n in costly if n not in roots]
     touched = _downstream(order, costly, wanted)
-    net = _network([n for n in order if n in touched], roots)
-    net.add_edges_from((START, (n, "in")) for n in costly)
-    net.add_edges_from(((n, "out"), END) for n in futures if n in touched)
+    place = {n: i for i, n in enumerate(order)}  # networks refer to themselves: of nodes they would hold the memory
+    net = _network([n for n in order if n in touched], roots, place)
+    net.add_edges_from((START, (place[n], "in")) for n in costly)
+    net.add_edges_from(((place[n], "out"), END) for n in futures if n in touched)
     if END not in net:
         return []
     _, (above, _) = nx.minimum_cut(net, START, END, flow_func=nx.algorithms.flow.boykov_kolmogorov)
-    return [n for n in order if n in touched and n not in roots and (n, "in") in above and (n, "out") not in above]
+    cut = {i for i in place.values() if (i, "in") in above and (i, "out") not in above}
+    return [n for n in order if n in touched and n not in roots and place[n] in cut]
 
 
-def _network(order: list[Node], roots: Collection[Node]) -> "nx.DiGraph[Any]":
+def _network(order: list[Node], roots: Collection[Node], place: dict[Node, int]) -> "nx.DiGraph[Any]":
     """Each value as an edge as wide as its bytes: cutting it is storing it. Roots are stored anyway."""
     net = nx.DiGraph()
     for n in order:
-        net.add_edge((n, "in"), (n, "out"), capacity=0 if n in roots else max(1, prod(n.shape) * n.dtype.size))
-        net.add_edges_from(((s, "out"), (n, "in")) for s in n.src if (s, "out") in net)
+        i, size = place[n], 0 if n in roots else max(1, prod(n.shape) * n.dtype.size)
+        net.add_edge((i, "in"), (i, "out"), capacity=size)
+        net.add_edges_from(((place[s], "out"), (i, "in")) for s in n.src if s in place and (place[s], "out") in net)
     return net
 
 

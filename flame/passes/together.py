@@ -12,9 +12,8 @@ from itertools import accumulate
 
 from flame.ir.plan import Batch, Launch, Plan, Step, touched, written
 
+SHARE = 1 << 10  # the part of a plan's inputs by which waiting may raise the memory it needs: partial sums
 SMALL = 1 << 20  # bytes of a launch that waits for its batch even where large ones would hold too much memory
-SLACK = 1 << 20  # bytes by which waiting may raise what a plan needs, and
-SHARE = 64  # the part of its need that is as little
 
 
 def together(plan: Plan, fuse: bool = True) -> Plan:
@@ -27,8 +26,7 @@ def together(plan: Plan, fuse: bool = True) -> Plan:
     if not (fuse and several):
         return plan
     order = _Order(plan.steps)
-    limit = _need(plan, plan.steps)
-    limit += max(SLACK, limit // SHARE)
+    limit = _need(plan, plan.steps) + sum(plan.slots[s].nbytes for s in plan.leaves) // SHARE
     for found in several:
         for wanted in (found, [i for i in found if _bytes(plan, plan.steps[i]) <= SMALL]):
             if (made := order.joined(wanted)) is not order and _need(plan, made.steps()) <= limit:

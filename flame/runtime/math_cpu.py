@@ -11,6 +11,7 @@ from llvmlite import ir
 
 F32, F64, I1, I32, I64 = ir.FloatType(), ir.DoubleType(), ir.IntType(1), ir.IntType(32), ir.IntType(64)
 ACCESS_GROUP = "flame.access"  # cpu_compile turns this metadata into a distinct node: see prelude_cpu
+TILE_GROUP = "flame.tile"  # and this one: see tile_cpu
 KEEP = ("contract",)  # Numba adds its fast-math flags only where none are set
 
 

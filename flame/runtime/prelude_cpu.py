@@ -14,7 +14,7 @@ from numba import boolean, float32, float64, int8, int16, int32, int64, types, u
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from flame.runtime import circular_cpu, float8, math_cpu
+from flame.runtime import circular_cpu, float8, math_cpu, tile_cpu
 from flame.runtime.math_cpu import ACCESS_GROUP, F32, F64, I1, I32, I64, KEEP, Value
 
 I8, I16, HALF = ir.IntType(8), ir.IntType(16), ir.HalfType()
@@ -142,6 +142,15 @@ def _access(head: str, dtype: str, guarded: bool):
     emit: Callable[..., Any] = _guarded_store if guarded else _store
     kinds = (int64, int64, REGISTER[dtype], *guard)
     return _intrinsic(head, types.void, kinds, lambda b, *v: emit(b, *v, dtype))
+
+
+def _tile(head: str, tile: str, dtype: str, places: int):
+    """put_tile0_float32_4096(index, value) and get_tile0_float32_4096(index)."""
+    if head == "put":
+        emit: Callable[..., Any] = lambda b, index, x: tile_cpu.put(b, index, x, tile, places)  # noqa: E731
+        return _intrinsic(head, types.void, (int64, REGISTER[dtype]), emit)
+    emit = lambda b, index: tile_cpu.get(b, index, tile, places, LLVM[dtype])  # noqa: E731
+    return _intrinsic(head, REGISTER[dtype], (int64,), emit)
 
 
 # Combining.
@@ -451,6 +460,8 @@ def _family(name: str):
     guarded = rest[-1:] == ["if"]
     if head in ("load1", "store1") and "_".join(rest[: len(rest) - guarded]) in MEMORY:
         return _access(head, "_".join(rest[: len(rest) - guarded]), guarded)
+    if head in ("put", "get") and rest[1] in LLVM:
+        return _tile(head, rest[0], rest[1], int(rest[2]))
     if head == "fold" and rest[-1] in LLVM:
         return _fold("_".join(rest[:-1]), rest[-1])
     if head == "gather" and len(rest) > 2 and rest[-2] in LLVM:  # one lane: its own value is the whole

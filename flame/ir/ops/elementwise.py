@@ -214,6 +214,7 @@ elementwise(
     philox,
     nothing,
     dtype=rules.integers,
+    costly=True,
     public=False,
     doc="Random 32 bits from (key, counter), the same on every device.",
 )

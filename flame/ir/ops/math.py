@@ -22,7 +22,7 @@ def rsqrt(a: Node) -> Node:
 def smooth(name: str, numpy: Callable[..., Any], grad: Callable[..., Any], doc: str, **more: Any) -> None:
     """An operator of one float; `grad(g, y, a)` is one Node."""
     rule = lambda g, y, a: (grad(g, y, a),)  # noqa: E731  a table reads better in one line
-    elementwise(name, f"{name}({{0}})", numpy, rule, dtype=rules.floating, doc=doc, **more)
+    elementwise(name, f"{name}({{0}})", numpy, rule, dtype=rules.floating, doc=doc, costly=True, **more)
 
 
 smooth("exp", np.exp, lambda g, y, a: g * y, "e to the power of x.")
@@ -67,7 +67,7 @@ smooth("lgamma", special.lgamma, lambda g, y, a: g * digamma(a), "Logarithm of t
 
 # --- of two floats ----------------------------------------------------------------------------------------------------
 def two(name: str, scalar: str, numpy: Callable[..., Any], grad: Callable[..., Grads], doc: str, **more: Any) -> None:
-    elementwise(name, scalar, numpy, grad, dtype=rules.floating, doc=doc, **more)
+    elementwise(name, scalar, numpy, grad, dtype=rules.floating, doc=doc, costly=True, **more)
 
 
 def atan2_grad(g: Node, y: Node, a: Node, b: Node) -> Grads:
