@@ -1,8 +1,8 @@
 """Tiles of a CPU kernel: what one loop over a row computed, until a later loop over that row asks for it.
 
-A tile is on the stack of the kernel, and every row uses it anew. So the rounds of the loop over rows are not independent
-of one another there, as they are elsewhere: accesses to tiles have a group of their own, of which cpu_compile promises
-independence for innermost loops only.
+A tile is on the stack of the kernel, and every row uses it anew. So the rounds of the loop over rows are not
+independent of one another there, as they are elsewhere: accesses to tiles have a group of their own, of which
+cpu_compile promises independence for innermost loops only.
 """
 
 from llvmlite import ir
