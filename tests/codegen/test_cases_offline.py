@@ -1,4 +1,4 @@
-"""The kernels of benchmarks/kernels.py as machine code, without a GPU: nothing spilled, nothing in local memory, wide."""
+"""The kernels of benchmarks/kernels.py as machine code, without a GPU: no spills, no local memory, wide accesses."""
 
 import functools
 import re
