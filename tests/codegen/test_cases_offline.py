@@ -21,8 +21,7 @@ SAMPLE = 6  # of so many kernels CI compiles one
 
 # Local memory that is meant: libdevice reduces large arguments of sin and cos through a table on the stack.
 BY_TABLE = re.compile(r"^transcendental ")
-# A row kept by 1024 lanes has 64 registers a lane, and the schedule's estimate of what it needs is too low for these.
-CROWDED = re.compile(r"32768|^four of one input 8x|^cumsum of a line")
+FEW = 32  # bytes that may spill where 1024 lanes hold a row in their 64 registers each: an address or two
 
 
 @functools.cache
@@ -39,9 +38,9 @@ def expect(case: str, kernel: Kernel, code: Code, cc: tuple) -> None:
     ptx = cuda_compile.ptx_cuda(code.source, code.name, code.signature, code.options(cc))
     used = cuda_compile.resources(ptx, cc)
     said = f"{case}: {code.name} {kernel.layout} on {cc}: {used}"
-    if not CROWDED.search(case):
-        assert used.get("spills", 0) == 0, said
-    if not CROWDED.search(case) and not BY_TABLE.search(case):
+    full = kernel.layout.kept and code.threads == 1024
+    assert used.get("spills", 0) <= (FEW if full else 0), said
+    if not full and not BY_TABLE.search(case):
         assert used.get("local", 0) == 0 and ".local" not in ptx, said
     if kernel.layout.vector >= 4:
         assert re.search(r"(ld|st)\.global\S*\.(v4|v2)\.", ptx), said
