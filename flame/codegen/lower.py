@@ -10,6 +10,7 @@ along it together, in one loop with the scans in their order.
 from collections.abc import Callable, Iterable
 from math import prod
 
+from flame.codegen.linear import terms
 from flame.ir import node as nd
 from flame.ir.dtype import DType
 from flame.ir.graph import toposort
@@ -65,6 +66,7 @@ class _Lowering:
         self.folds: list[tuple[int, Node, Node, Node]] = []  # level, accumulator, value, the reduction
         self.levels: dict[Node, int] = {}  # of accumulators
         self.bounds: dict[Node, tuple[Node, Node]] = {}  # of accumulators of segments
+        self.sums: dict[Node, Node] = {}  # of elements of a row
         self.there = simple(row_number(space) < space.grid)  # as all rows are that a block takes
         self.steps: list[tuple[Node, Node, Node]] = []  # of scans: accumulator, its next value, the scan
         self.scans: list[Scan] = []  # of rows
@@ -254,12 +256,29 @@ class _Lowering:
 
     def fold(self, n: Node, value: Node, bounds: tuple[Node, Node] | None = None) -> Node:
         """The accumulator of a reduction; half precisions are folded in float32."""
+        if (apart := self.apart(n, value)) is not None:
+            return apart
         acc = var(f"acc{len(self.levels)}", n.dtype.register)
         self.levels[acc] = max(map(self.level, (value, *(bounds or ()))))
         if bounds is not None:
             self.bounds[acc] = bounds
         self.folds.append((self.levels[acc], acc, cast(value, acc.dtype), n))
         return cast(acc, n.dtype)
+
+    def apart(self, n: Node, value: Node) -> Node | None:
+        """The sum over a row that needs not wait for the folds it reads: they are factors of sums that do not."""
+        if not (self.level(value) and self.space.row and n.op.combine == "add" and value.dtype is n.dtype.register):
+            return None
+        row = var("r", extent=self.space.row)
+        found = None if carried(n, self.space) else terms(value, row, self.level)
+        if not found:
+            return None
+        total: Node | None = None
+        for element, factor in found.items():
+            if element not in self.sums:
+                self.sums[element] = self.fold(n, element)
+            total = self.sums[element] * factor if total is None else total + self.sums[element] * factor
+        return total
 
     def stepped(self, n: Node, values: list[Node]) -> Node:
         """The accumulator of a scan; half precisions are accumulated in float32."""

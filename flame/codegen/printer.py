@@ -17,7 +17,6 @@ from flame.ir.loop import Kernel, Role, scalars
 from flame.ir.node import Node, var
 from flame.ir.op import OPS, Kind
 
-STEADY = 32  # values that a lane may hold for all rows of its block
 CROWDED = 512  # lanes beyond which no assembler has registers to interleave two rows, and to spill half of them
 
 
@@ -178,7 +177,6 @@ class _Kernel:
         part, ahead, alike = " + part" if rows > 1 else "", self.ring.count - 1, s.bounds is None
         outside = dict(sp.names)
         limit = str(s.extent) if s.bounds is None else self.named("limit", s.bounds[1])
-        self.steady(s, row)
         for turn in range(ahead):
             self.emit(f"ahead = {turn * rows}{part}")
             self.ask(s, row, limit, str(turn * self.ring.stage))
@@ -205,22 +203,6 @@ class _Kernel:
     def named(self, name: str, value: Node) -> str:
         self.emit(f"{name} = {self.text(value)}")
         return name
-
-    def steady(self, s: loop.Loop, row: loop.Loop) -> None:
-        """Load before all turns what is the same in each, where that leaves registers."""
-        sp, found = self.speller, list[Node]()
-        for n in toposort(v for x in s.body if isinstance(x, loop.Loop) for inner in x.body for v in scalars(inner)):
-            path = toposort(n.src) if n.op.name == "load" else []
-            known = all(m.op.name != "load" and (m.op.name != "var" or m["extent"] is not None) for m in path)
-            if row.var in path and s.var not in path and known:
-                found.append(n)
-        if len(found) * self.at.items * self.at.vector <= STEADY:
-            sp.enter(row.var)
-            self.positions("", None if row.extent % self.at.span == 0 else row.extent)
-            for n in found:
-                for i, v in self.elements():
-                    self.text(n, i, v)
-            sp.enter(None)
 
     def ask(self, s: loop.Loop, row: loop.Loop, limit: str, stage: str) -> None:
         """Ask for what the loads of row `ahead` bring."""

@@ -17,6 +17,7 @@ COLUMNS = (32, 8)  # of a block that folds columns: a line of memory, or at leas
 REGISTERS = 96  # values of one row that a lane may hold
 FILE = 1 << 16  # registers of a multiprocessor
 OVERHEAD = 32  # registers for addresses, accumulators and what is computed at the moment
+LEAST = 12  # registers without which no lane can do anything
 BUSY = 1024  # threads of a multiprocessor that hide the way to memory; they leave 64 registers to each
 LINE = (16, 8, 4, 2)  # elements that one lane folds side by side
 RAGGED = 1 << 12  # free elements from which on a last vector that is cut off is worth its text
@@ -25,7 +26,7 @@ BESIDE = 512  # lanes of a block that carries folds over rows, if one row does n
 SHARED = {(8, 0): 160 << 10, (9, 0): 216 << 10, (10, 0): 216 << 10}  # bytes that a block may ask for, by capability
 LEAST_SHARED = 96 << 10  # bytes that a block may ask for on any other GPU that copies ahead
 AHEAD = 2  # rows that wait in shared memory before their turn
-PIECE = 1 << 15  # values of a row that one block holds, where others can hold the rest
+PIECE = 1 << 15  # elements of a row that one block takes, where others can take the rest
 MOST_BLOCKS = 8  # blocks of a cluster that every GPU with clusters can run
 MOST_ITEMS = 16  # elements of a column that a lane holds
 
@@ -102,20 +103,30 @@ def _streams(at: Any, row: Loop) -> bool:
 
 
 def _row(chunks: int, v: int, loads: int, streams: int, most: int) -> Layout:
-    """The fewest lanes that keep a row in registers: of a warp, of a block, of a cluster of up to `most` blocks."""
+    """The fewest lanes that keep a row in registers: of a warp, of a block, of a cluster of up to `most` blocks.
+
+    Where it is read anew, or weights are, a cluster keeps nothing: what is read again is near, in the L2 cache, since
+    few rows are under way.
+    """
     if chunks <= WARP * (ROW_IN_LANE // v):
         lanes = min(WARP, 1 << (chunks - 1).bit_length())
         return Layout(lanes, 128 // lanes, False, -(-chunks // lanes), v, True)
     blocks = 1
-    while blocks < most and chunks * v * streams > PIECE * blocks:
+    while not _block(chunks, v, loads, streams).kept and blocks < most and chunks * v > PIECE * blocks:
         blocks *= 2
-    part = -(-chunks // blocks)
-    items = max(1, min(4 // streams, part // 128))
-    lanes = _warps(-(-part // items))
+    at = replace(_block(-(-chunks // blocks), v, loads, streams), cluster=blocks)
+    return at if at.kept and (blocks == 1 or loads == streams) else Layout(512, items=2, vector=v, cluster=blocks)
+
+
+def _block(chunks: int, v: int, loads: int, streams: int) -> Layout:
+    """The lanes of a block that takes a row, or a part of it, and whether their registers hold it."""
+    items = max(1, min(4 // streams, chunks // 128))
+    lanes = _warps(-(-chunks // items))
     if lanes > 1024:
-        items, lanes = -(-part // 1024), 1024
-    kept = items * v * loads <= min(REGISTERS, 2 * (FILE // lanes - OVERHEAD))
-    return Layout(lanes, 1, False, items, v, True, blocks) if kept else Layout(512, 1, False, 2, v, False, blocks)
+        items, lanes = -(-chunks // 1024), 1024
+    room = FILE // lanes
+    kept = items * v * loads <= min(REGISTERS, 2 * (room - OVERHEAD)) and items * v * streams <= room - LEAST
+    return Layout(lanes, 1, False, items, v, kept)
 
 
 def _carrying(k: Kernel, chunks: int, v: int, target: Target) -> Layout:

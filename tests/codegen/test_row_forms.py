@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from flame.codegen import schedule
 from flame.ir import dtype as dt
 from flame.ir import node as nd
+from flame.ir.loop import Fold, Gather, Kernel, Layout, Loop, Role, statements
 from flame.ir.node import apply, cast, reshape
 from flame.ir.target import CUDA
 from flame.passes import split
@@ -17,8 +18,17 @@ from tests.support import check, compiled, kernels, offline, run_cuda_on_numpy
 from tests.workloads import EVERYTHING, Work, wide
 
 needs_compiler = pytest.mark.skipif(bool(why := cuda_compile.why_not()), reason=f"no CUDA compiler: {why}")
-SMALL = {"RAGGED": 1, "PIECE": 8, "ROW_IN_LANE": 0, "BESIDE": 256}  # of schedule: small shapes take every form
+SMALL = {"RAGGED": 1, "BESIDE": 256}  # of schedule: small shapes take every form
 SOON = {"TALL": 4, "SOME": 1, "LEAST": 1, "CARRIED": 3}  # of split
+ROW = schedule._row
+
+
+def of_a_cluster(chunks: int, v: int, loads: int, streams: int, most: int) -> Layout:
+    """Four blocks of a warp share a row; they keep every other row length, and read the others anew."""
+    if most == 1:
+        return ROW(chunks, v, loads, streams, most)
+    kept = chunks % 2 == 0
+    return Layout(32, items=-(-chunks // 128) if kept else 1, vector=v, kept=kept, cluster=4)
 
 
 @pytest.fixture
@@ -27,6 +37,7 @@ def small(monkeypatch):
     for module, values in ((schedule, SMALL), (split, SOON)):
         for name, value in values.items():
             monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(schedule, "_row", of_a_cluster)
 
 
 def on_numpy(work: Work, loose: float = 100) -> None:
@@ -79,7 +90,7 @@ def test_odd_sizes_and_offsets_in_machine_code(dtype):
 
 # --- several blocks a row ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=str)
-@pytest.mark.parametrize("shape", [(3, 256), (2, 1000), (5, 333), (2, 20000)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 256), (2, 1000), (5, 333), (2, 334), (2, 20000)], ids=str)
 @pytest.mark.parametrize("name", ["softmax", "layer_norm", "cross_entropy", "largest"])
 def test_rows_of_a_cluster(name, shape, dtype, small):
     work = EVERYTHING[name](shape, dtype)
@@ -142,3 +153,32 @@ def test_random_graphs(small):
         as_cuda(case)
 
     run()
+
+
+# --- sums taken apart -------------------------------------------------------------------------------------------------
+def meetings(work: Work) -> int:
+    """How often the lanes of a row meet, one after the other."""
+    (kernel, *_) = kernels(work.roots)
+    rows = [s for s in statements(kernel.body) if isinstance(s, Loop) and s.role is Role.ROW]
+    return sum(any(isinstance(x, Fold) and x.acc in gathered(kernel) for x in r.body) for r in rows)
+
+
+def gathered(kernel: Kernel) -> set[nd.Node]:
+    return {s.acc for s in statements(kernel.body) if isinstance(s, Gather)}
+
+
+def test_the_backward_of_a_norm_meets_twice():
+    """The mean of the gradient has factors that come from the second meeting; its sums come from the first two."""
+    assert meetings(EVERYTHING["layer_norm_backward"]((4096, 1024), dt.float32)) == 2
+    assert meetings(EVERYTHING["softmax"]((4096, 1024), dt.float32)) == 2
+
+
+def test_a_difference_of_values_is_not_taken_apart():
+    """Each is exact and small; the difference of the sums would be neither."""
+    x, y = nd.leaf(0, (64, 512), dt.float32), nd.leaf(1, (64, 512), dt.float32)
+    spread = nd.expand(reshape(apply("max", x, axes=(1,)), (64, 1)), x.shape)
+    work = Work((apply("sum", (x - y) * spread - x * spread, axes=(1,)), apply("sum", spread - x, axes=(1,))), (x, y))
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=x.shape).astype(np.float32) + np.float32(1e6)
+    values = {x: a, y: np.nextafter(a, np.float32(np.inf))}
+    check(work.roots[1:], run_cuda_on_numpy(work.roots[1:], values), values, 4)
