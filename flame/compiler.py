@@ -4,28 +4,30 @@ graph --optimize()--> graph --schedule()--> plan --code()--> text --runtime--> n
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from flame.codegen.candidates import candidates
 from flame.codegen.lower import lower
 from flame.codegen.print_cpu import CPUPrinter
 from flame.codegen.print_cuda import CUDAPrinter
 from flame.codegen.print_product import codes as product_codes
 from flame.codegen.schedule import geometry, lay_out, resident, share
 from flame.config import config
+from flame.ir import show
 from flame.ir.ahead import ring
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
 from flame.ir.node import Node
-from flame.ir.plan import Call, Code, Plan, Printed, Step, touched
+from flame.ir.plan import Call, Code, Launch, Plan, Printed, Slot, Step, touched
 from flame.ir.target import Target
 from flame.passes.finish import TENSOR_CORES, finish
 from flame.passes.fuse import groups
-from flame.passes.keep import keep_rows
+from flame.passes.keep import keep, keep_rows
 from flame.passes.layout import layouts
 from flame.passes.library import libraries
 from flame.passes.memory import place
-from flame.passes.naming import name_kernels
+from flame.passes.naming import name_kernel, name_kernels
 from flame.passes.nest import nest
 from flame.passes.orders import orders
 from flame.passes.scans import scans
@@ -54,6 +56,9 @@ class Program:
 
 listeners: list[Callable[[Program], None]] = []
 
+Options = tuple[tuple[str, Code], ...]  # what one kernel may become, by layout, the schedule's choice first
+Judge = Callable[[Sequence[tuple[Options, tuple[Slot, ...]]]], list[int]]  # the fastest of each, on operands like those
+
 
 def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:
     """The graph in which fusion works."""
@@ -67,7 +72,11 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
 
 
 def schedule(
-    optimized: tuple[Node, ...], target: Target, simple: Scalars, donatable: frozenset[Node] = frozenset()
+    optimized: tuple[Node, ...],
+    target: Target,
+    simple: Scalars,
+    donatable: frozenset[Node] = frozenset(),
+    judge: Judge | None = None,
 ) -> tuple[Plan, tuple[Node, ...]]:
     """What the runtime does, step by step, and which value each slot holds."""
     made = groups(optimized, target, simple, config.fuse)  # every stored value belongs to one kernel or call
@@ -76,6 +85,7 @@ def schedule(
     plan = tile(plan, target, simple)  # on many lanes, what lies across its result is read through shared memory
     plan = nest(plan, target, simple)  # on one lane, free elements are rows whose indices need no division
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors
+    plan = tune(plan, target, judge)  # those that config.tune asks for, where it does
     plan = keep_rows(plan)  # a row that fits in registers is read once
     plan = stage_rows(plan, target)  # on one lane, what is dear to compute is computed once for its row
     plan = name_kernels(plan)  # equal kernels have equal names
@@ -83,6 +93,39 @@ def schedule(
     plan = finish(plan, target, simple, slots)  # what reads a product alone, element by element, is its epilogue
     plan = together(plan, config.fuse)  # tensors that equal kernels work on share a launch
     return place(plan, slots, config.reuse), values  # every slot has memory
+
+
+def tune(plan: Plan, target: Target, judge: Judge | None) -> Plan:
+    """The same plan with the layouts that `judge` finds fastest, or with each kernel's candidate of a number."""
+    wanted = config.tune
+    if wanted == "off" or (wanted == "measure" and judge is None):
+        return plan
+    launches = [s for s in plan.steps if isinstance(s, Launch)]
+    laid = [tuple(replace(s.kernel, layout=at) for at in candidates(s.kernel, target)) for s in launches]
+    if isinstance(wanted, int):
+        chosen = iter([options[wanted % len(options)] for options in laid])
+    else:
+        chosen = iter(_fastest(plan, launches, laid, target, judge))
+    steps = (replace(s, kernel=next(chosen)) if isinstance(s, Launch) else s for s in plan.steps)
+    return replace(plan, steps=tuple(steps))
+
+
+def _fastest(
+    plan: Plan, launches: list[Launch], laid: list[tuple[Kernel, ...]], target: Target, judge: Judge | None
+) -> list[Kernel]:
+    """The layouts found best; launches of one text have that of the largest, so that they can still be one batch."""
+    assert judge is not None
+    form = lambda k: code(name_kernel(keep(k) if k.layout.kept else k), target)  # noqa: E731  as the passes to come do
+    codes = [tuple((show.layout(k.layout), form(k)) for k in options) for options in laid]
+    slots = [tuple(plan.slots[i] for i in s.slots) for s in launches]
+    largest: dict[str, int] = {}
+    for i, options in enumerate(codes):
+        before = largest.setdefault(options[0][1].source, i)
+        if sum(s.nbytes for s in slots[i]) > sum(s.nbytes for s in slots[before]):
+            largest[options[0][1].source] = i
+    answers = judge([(codes[i], slots[i]) for i in largest.values()])
+    best = {source: laid[i][answer].layout for (source, i), answer in zip(largest.items(), answers, strict=True)}
+    return [replace(options[0], layout=best[made[0][1].source]) for options, made in zip(laid, codes, strict=True)]
 
 
 def code(kernel: Kernel, target: Target) -> Code:
@@ -128,11 +171,13 @@ def work(body: tuple[Statement, ...]) -> int:
     return max(1, sum(s.extent * work(s.body) for s in inner))
 
 
-def compile_graph(roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset()) -> Program:
-    """A graph as a program for one target; listeners see it."""
+def compile_graph(
+    roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset(), judge: Judge | None = None
+) -> Program:
+    """A graph as a program for one target; listeners see it. `judge` times layouts where config.tune asks for it."""
     start, simple = time.perf_counter(), Scalars()
     optimized = optimize(roots, target, simple)
-    made, values = schedule(optimized, target, simple, donatable)
+    made, values = schedule(optimized, target, simple, donatable, judge)
     made = products(made, target)
     codes: dict[Kernel, Code] = {}
     for step in made.steps:

@@ -87,6 +87,18 @@ def read_switch(value: Any) -> bool:
     return words[word]
 
 
+def read_tune(value: Any) -> str | int:
+    """A switch, or the number of a candidate: "off", "measure" or that number."""
+    if isinstance(value, str | bool) and str(value).strip().lower() in ("off", "measure"):
+        return str(value).strip().lower()
+    if not isinstance(value, bool) and re.fullmatch(r"#[0-9]+", str(value).strip()):
+        return int(str(value).strip()[1:])
+    try:
+        return "measure" if read_switch(value) else "off"
+    except ValueError:
+        raise ValueError("use on (or True) to time layouts, off, or #2 for every kernel's third candidate") from None
+
+
 def read_whole(least: int) -> Callable[[Any], int]:
     """A reader of whole numbers not below `least`."""
 
@@ -181,6 +193,7 @@ class Config:
     choices = Knob(
         "FLAME_CHOICES", str, lambda: "measure", "How libraries' algorithms are chosen: measure, first, or a table."
     )
+    tune = Knob("FLAME_TUNE", read_tune, lambda: "off", "Time kernels' layouts once, remember the best on disk.")
     anomaly = Knob("FLAME_ANOMALY", read_switch, lambda: False, "Raise where a nan is made, naming its line; slow.")
     poison = Knob("FLAME_POISON", read_switch, lambda: False, "Fill freed memory with NaN, so that stale reads show.")
     pending_limit = Knob(

@@ -22,7 +22,7 @@ def text(program: Program, stage: str) -> str:
         case "optimized":
             return show.graph(*program.optimized, origins=origins)
         case "kernels":
-            return "\n\n".join(show.kernel(kernel) for kernel in program.codes)
+            return "\n\n".join(show.kernel(kernel) + _timed(kernel.name) for kernel in program.codes)
         case "plan":
             return show.plan(program.plan)
         case "choices":
@@ -41,6 +41,12 @@ def choices(program: Program) -> list[str]:
         if not made:
             found.append(f"{step.routine} {step.spec}\n    # nothing to choose")
     return list(dict.fromkeys(found)) or ["# no library is called"]
+
+
+def _timed(name: str) -> str:
+    """The layouts among which config.tune chose this kernel's, with their times; nothing where it did not."""
+    found = choice.known(name.removesuffix("_many")).values()
+    return "".join(f"\n  tuned among\n{each.text()}" for each in found)
 
 
 def texts(program: Program, stage: str) -> dict[str, str]:

@@ -411,7 +411,7 @@ def _prepare(
 def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node]) -> tuple[compiler.Program, Executable]:
     """The program and its executable; planned again without what a library turns out to decline."""
     while True:
-        program = compiler.compile_graph(graph, aimed(device), donatable)
+        program = compiler.compile_graph(graph, aimed(device), donatable, device.fastest)
         if config.validate:
             check_plan(program.plan)
         try:
@@ -425,7 +425,7 @@ def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node])
 def _knobs() -> tuple[object, ...]:
     """What a program depends on beside its graph."""
     watched = config.validate or bool(config.show)
-    return config.fuse, config.reuse, config.tf32, config.deterministic, config.choices, watched
+    return config.fuse, config.reuse, config.tf32, config.deterministic, config.choices, config.tune, watched
 
 
 def aimed(device: Device) -> Target:

@@ -26,7 +26,7 @@ BESIDE = 512  # lanes of a block that carries folds over rows, if one row does n
 SHARED = {(8, 0): 160 << 10, (9, 0): 216 << 10, (10, 0): 216 << 10}  # bytes that a block may ask for, by capability
 LEAST_SHARED = 96 << 10  # bytes that a block may ask for on any other GPU that copies ahead
 AHEAD = 2  # rows that wait in shared memory before their turn
-PIECE = 1 << 15  # elements of a row that one block takes, where others can take the rest
+PIECE = 1 << 15  # values of a row that one block holds, where others can hold the rest
 MOST_BLOCKS = 8  # blocks of a cluster that every GPU with clusters can run
 MOST_ITEMS = 16  # elements of a column that a lane holds
 
@@ -112,7 +112,7 @@ def _row(chunks: int, v: int, loads: int, streams: int, most: int) -> Layout:
         lanes = min(WARP, 1 << (chunks - 1).bit_length())
         return Layout(lanes, 128 // lanes, False, -(-chunks // lanes), v, True)
     blocks = 1
-    while not _block(chunks, v, loads, streams).kept and blocks < most and chunks * v > PIECE * blocks:
+    while not _block(chunks, v, loads, streams).kept and blocks < most and chunks * v * streams > PIECE * blocks:
         blocks *= 2
     at = replace(_block(-(-chunks // blocks), v, loads, streams), cluster=blocks)
     return at if at.kept and (blocks == 1 or loads == streams) else Layout(512, items=2, vector=v, cluster=blocks)

@@ -80,14 +80,18 @@ def _scalar(n: Node, src: list[str]) -> str:
             return f"{n.op.name}({', '.join([*src, *(_value(v) for _, v in n.attrs)])})"
 
 
+def layout(at: loop.Layout) -> str:
+    """How a kernel lies on the machine, in one line."""
+    marks = " across" * at.across + " kept" * at.kept + " ragged" * at.ragged
+    marks += f" cluster={at.cluster}" * (at.cluster > 1) + f" ahead={at.ahead}" * (at.ahead > 0)
+    return f"lanes={at.lanes} rows={at.rows} items={at.items} vector={at.vector}{marks}"
+
+
 def kernel(k: loop.Kernel, sizes: bool = True) -> str:
     """A kernel as text; without `sizes`, the extent of the outer loop is `n`: it is an argument."""
-    at = k.layout
-    marks = " across" * at.across + " kept" * at.kept + " ragged" * at.ragged + " many" * k.many
-    marks += f" cluster={at.cluster}" * (at.cluster > 1) + f" ahead={at.ahead}" * (at.ahead > 0)
     lines = [
         f"kernel {k.name}({', '.join(p.name + ': ' + p.dtype.name for p in k.params)})",
-        f"  lanes={at.lanes} rows={at.rows} items={at.items} vector={at.vector}{marks}",
+        f"  {layout(k.layout)}{' many' * k.many}",
     ]
 
     def walk(stmts: Sequence[loop.Statement], depth: int, outer: Mapping[Node, str], count: int) -> None:

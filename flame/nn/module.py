@@ -6,7 +6,7 @@ from typing import Any, Self
 from flame.errors import DTypeError, FlameError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
-from flame.nn.parameter import Buffer, Parameter, is_lazy
+from flame.nn.parameter import Buffer, Parameter, UninitializedBuffer, is_lazy
 from flame.nn.state import Stateful
 from flame.ops.create import empty, zeros_like
 from flame.tensor import Tensor
@@ -86,6 +86,8 @@ class Module(Stateful):
             self._take(name, value, "_modules")
         elif isinstance(value, Buffer):
             self.register_buffer(name, value.detach(), value.persistent)
+        elif isinstance(value, UninitializedBuffer):
+            self.register_buffer(name, value)
         elif name in (table := self._table_of(name)):
             if value is not None and not (table is self._buffers and isinstance(value, Tensor)):
                 kinds = {id(self._parameters): "a Parameter", id(self._modules): "a Module"}

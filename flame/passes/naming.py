@@ -10,9 +10,10 @@ from flame.ir.plan import Plan, map_kernels
 
 def name_kernels(plan: Plan) -> Plan:
     """Two kernels have one name if, and only if, they are the same text."""
+    return map_kernels(plan, name_kernel)
 
-    def named(k: Kernel) -> Kernel:
-        digest = hashlib.sha256(show.kernel(k, sizes=False).encode()).hexdigest()
-        return replace(k, name=f"{k.name}_{digest[:8]}")
 
-    return map_kernels(plan, named)
+def name_kernel(k: Kernel) -> Kernel:
+    """The kernel, its name followed by a digest of its text."""
+    digest = hashlib.sha256(show.kernel(k, sizes=False).encode()).hexdigest()
+    return replace(k, name=f"{k.name}_{digest[:8]}")

@@ -79,15 +79,23 @@ def remembered(place: Place, routine: str, spec: Any, version: str) -> Choice | 
     key = place.device, routine, spec
     pinned = pins().get(f"{routine} {spec}")
     if pinned is not None:
-        return _note(key, Choice(pinned, why=f"pinned by {config.choices}"))
+        return note(key, Choice(pinned, why=f"pinned by {config.choices}"))
     if key in _known:
         return _known[key]
     data = cache.get("choice", _key(place, routine, spec, version))
-    return None if data is None else _note(key, Choice(**json.loads(data)))
+    return None if data is None else note(key, Choice(**json.loads(data)))
 
 
-def choose(place: Place, routine: str, spec: Any, version: str, ways: Iterable[Way], sizes: Sequence[int]) -> Way:
-    """The fastest way on operands of these sizes in bytes; remembered from now on.
+def choose(
+    place: Place,
+    routine: str,
+    spec: Any,
+    version: str,
+    ways: Iterable[Way],
+    sizes: Sequence[int],
+    fills: Sequence[int] = (),
+) -> Way:
+    """The fastest way on operands of these sizes in bytes; remembered from now on. `fills` are the operands' bytes.
 
     With `config.choices` "first" nothing is timed: the first way is taken, which the library ranks highest.
     """
@@ -95,23 +103,24 @@ def choose(place: Place, routine: str, spec: Any, version: str, ways: Iterable[W
     if not ways:
         raise DeclinedError(spec, f"{routine}: no library has an algorithm for {spec}")
     if config.choices == "first":
-        _note(key, Choice(ways[0].name, why="the library's first"))
+        note(key, Choice(ways[0].name, why="the library's first"))
         return ways[0]
     try:
-        times = timed(place, ways, sizes)
+        times = timed(place, ways, sizes, fills)
     except OutOfMemoryError:  # no memory to try it: not remembered beyond this process
-        _note(key, Choice(ways[0].name, why="the library's first: no memory to time others"))
+        note(key, Choice(ways[0].name, why="the library's first: no memory to time others"))
         return ways[0]
     if not times:
         raise DeclinedError(spec, f"{routine}: none of {[w.name for w in ways]} runs for {spec}")
     best = min(times, key=lambda name: times[name])
-    choice = _note(key, Choice(best, times))
+    choice = note(key, Choice(best, times))
     text = json.dumps({"best": choice.best, "times": choice.times, "why": choice.why})
     cache.put("choice", _key(place, routine, spec, version), text.encode())
     return next(w for w in ways if w.name == best)
 
 
-def _note(key: tuple[str, str, Any], choice: Choice) -> Choice:
+def note(key: tuple[str, str, Any], choice: Choice) -> Choice:
+    """Remember a choice in this process, under (device, routine, spec)."""
     with _lock:
         _known[key] = choice
     return choice
@@ -121,11 +130,11 @@ def _key(place: Place, routine: str, spec: Any, version: str) -> str:
     return f"{cuda.device(place.ordinal).name} {version} {routine} {spec}"
 
 
-def timed(place: Place, ways: Sequence[Way], sizes: Sequence[int]) -> dict[str, float]:
+def timed(place: Place, ways: Sequence[Way], sizes: Sequence[int], fills: Sequence[int] = ()) -> dict[str, float]:
     """The milliseconds that each way takes, on scratch operands of these sizes; ways that fail have none."""
     buffers = [place.pool.buffer(max(n, 1), "timing ways") for n in sizes]
-    for b in buffers:
-        cuda.fill(b.address, FILL, b.nbytes, place.stream)
+    for b, fill in zip(buffers, fills or [FILL] * len(buffers), strict=True):
+        cuda.fill(b.address, fill, b.nbytes, place.stream)
     found: dict[str, float] = {}
     for way in ways:
         workspace = place.pool.buffer(max(way.workspace, 1), "timing ways")

@@ -22,6 +22,7 @@ from flame.runtime import (
     lib_select,
     lib_sort,
     products,
+    tune,
     user_cuda,
 )
 from flame.runtime.buffer import Buffer
@@ -74,6 +75,10 @@ class CUDADevice(Device):
 
     def _fill(self, address: int, nbytes: int) -> None:
         cuda.fill(address, 0xFF, nbytes, self.stream)
+
+    def fastest(self, questions: Sequence[tune.Question]) -> list[int]:
+        cuda.use(self.number)
+        return tune.fastest(self, questions)
 
     def job(self, code: Code) -> Job:
         return Job("cuda", code.source, code.name, code.signature, code.options(self.target.cc))

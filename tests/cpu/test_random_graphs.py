@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
+from hypothesis.strategies import integers
 
 from flame import compiler
 from flame.config import config
@@ -13,6 +14,7 @@ from tests.cpu.random_graphs import graphs
 from tests.support import oracle, run_cpu, run_cuda_on_numpy, run_gpu
 from tests.table import TABLE
 
+MOST_CANDIDATES = 16  # a number beyond a kernel's last begins again at its first
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 LONG = settings(QUIET, derandomize=False, print_blob=True)
 
@@ -51,6 +53,16 @@ def as_cuda(case) -> None:
         compare(case, run_cuda_on_numpy, "CUDA, unfused")
 
 
+def in_any_layout(run, number: int):
+    """Each kernel in the candidate of that number."""
+
+    def tuned(roots, leaves):
+        with config(tune=f"#{number}"):
+            return run(roots, leaves)
+
+    return tuned
+
+
 @settings(QUIET, max_examples=25)
 @given(graphs())
 def test_graphs_on_the_cpu(case):
@@ -87,6 +99,12 @@ def test_tensors_that_share_launches_get_what_each_gets_alone(case):
             np.testing.assert_array_equal(a.view(f"u{a.itemsize}"), b.view(f"u{b.itemsize}"))
 
 
+@settings(QUIET, max_examples=100)
+@given(graphs(), integers(1, MOST_CANDIDATES - 1))
+def test_graphs_as_cuda_kernels_in_any_layout(case, number):
+    compare(case, in_any_layout(run_cuda_on_numpy, number), f"CUDA, candidate {number}")
+
+
 def many(check, shard: int, count: int) -> None:
     """So many graphs of a stream of their own: shards run side by side, `-n auto`."""
 
@@ -111,10 +129,22 @@ def test_many_graphs_as_cuda_kernels(shard):
     many(as_cuda, shard, 500)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, MOST_CANDIDATES))
+def test_many_graphs_as_cuda_kernels_in_any_layout(number):
+    many(lambda case: compare(case, in_any_layout(run_cuda_on_numpy, number), f"candidate {number}"), number, 300)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("shard", range(15))
 def test_graphs_on_a_gpu(shard):
     many(on_a_gpu, shard, 10)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("number", range(1, MOST_CANDIDATES))
+def test_graphs_on_a_gpu_in_any_layout(number):
+    many(lambda case: compare(case, in_any_layout(run_gpu, number), f"candidate {number}"), number, 10)
 
 
 @pytest.mark.gpu

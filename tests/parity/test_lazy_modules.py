@@ -124,6 +124,7 @@ def test_a_lazy_module_of_ones_own():
     y, z = mine(flame.ones(2, 3), by=2.0), his(torch.ones(2, 3), by=2.0)
     assert y.tolist() == z.tolist()
     assert [name for name, _ in mine.named_parameters()] == ["scale"] and mine.scale.requires_grad
+    assert list(mine.state_dict()) == list(his.state_dict()) == ["scale", "shift"]
 
 
 def test_nothing_but_its_kind_is_known_before():
