@@ -20,7 +20,7 @@ class LazyModuleMixin(Module):
     call, or after loading.
     """
 
-    cls_to_become: ClassVar[type[Module] | None] = None
+    cls_to_become: ClassVar[Any] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,7 +55,7 @@ class LazyModuleMixin(Module):
 class _Lazily(LazyModuleMixin):
     """A layer of FLAME's without its first argument, which the first input tells."""
 
-    cls_to_become: ClassVar[type[Module]]
+    cls_to_become: ClassVar[Any]
     size: ClassVar[str] = "in_channels"  # the argument's name
     defaults: ClassVar[dict[str, Any]] = {}  # where the lazy layer's differ
     __signature__: ClassVar[inspect.Signature]

@@ -57,6 +57,9 @@ class Buffer(Tensor):
         self.persistent = persistent
 
 
+NODE: Any = Tensor.node  # the slot behind the property that says there is no node
+
+
 class _Uninitialized(Tensor):
     """A handle without shape and value, which knows where and of which dtype it will be.
 
@@ -68,7 +71,7 @@ class _Uninitialized(Tensor):
     cls_to_become: ClassVar[type[Tensor]] = Tensor
 
     @property
-    def node(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def node(self) -> Any:
         """There is none yet."""
         raise StateError(
             f"{type(self).__name__}: its shape is not known yet; call the module once with an input, or load a "
@@ -77,12 +80,12 @@ class _Uninitialized(Tensor):
 
     def _hold(self, requires_grad: bool, device: Where, dtype: DType | None) -> None:
         made = empty(0, device=device, dtype=dtype)
-        Tensor.node.__set__(self, made.node)
+        NODE.__set__(self, made.node)
         self.device, self.is_leaf = made.device, True
         self._requires, self._grad, self._watchers, self._spent = requires_grad, None, None, ""
 
     def _held(self) -> Tensor:
-        return Tensor(Tensor.node.__get__(self), self.device)
+        return Tensor(NODE.__get__(self), self.device)
 
     @property
     def dtype(self) -> DType:
@@ -106,7 +109,7 @@ class _Uninitialized(Tensor):
     def take(self, value: Tensor) -> None:
         """Become a tensor with a value, in place."""
         requires_grad = self._requires
-        self.__class__ = self.cls_to_become
+        self.__class__ = self.cls_to_become  # pyright: ignore[reportAttributeAccessIssue]
         if requires_grad:
             Parameter.__init__(self, value)  # pyright: ignore[reportArgumentType]
         else:

@@ -36,7 +36,7 @@ def strong_wolfe(look: Look, start: Point, length: float, largest: float, most: 
         ends = [point.length for point in bracket]
         if (max(ends) - min(ends)) * largest < tolerance:
             break
-        length, stuck = _inside(cubic(*bracket), min(ends), max(ends), stuck)
+        length, stuck = _inside(cubic(bracket[0], bracket[1]), min(ends), max(ends), stuck)
         new, looks = look(length), looks + 1
         if too_high(new, start) or new.loss >= bracket[low].loss:
             bracket[high] = new

@@ -138,7 +138,8 @@ def pack_padded_sequence(
 def _places(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(step, row) of each element of a packed sequence whose rows have these lengths, which decrease."""
     grid = np.arange(int(sizes.max(initial=0)))[:, None] < sizes[None, :]
-    return np.nonzero(grid)
+    steps, rows = np.nonzero(grid)
+    return steps, rows
 
 
 def lengths_of(packed: PackedSequence) -> np.ndarray:
