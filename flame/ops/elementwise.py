@@ -13,7 +13,7 @@ from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir import rules
 from flame.ir.dtype import DType
-from flame.ir.node import Node, apply
+from flame.ir.node import Node, Shape, apply
 from flame.ir.op import OPS, Kind, Op
 from flame.ops.method import Function, constant, element, meet, method, operands
 from flame.tensor import Tensor, new, same_device
@@ -69,15 +69,22 @@ def arity(op: Op) -> int:
 
 
 def _ready(input: Tensor, other: Any) -> Node | None:
-    """The operand that meets `input` without promotion or broadcast: the usual case, and the fast one."""
+    """The operand that meets `input` in its dtype and its shape: the usual case, and the fast one."""
     n = input.node
     if n.dtype.category != dt.FLOAT:
         return None
     if isinstance(other, Tensor):
         m = other.node
-        return m if m.dtype is n.dtype and m.shape == n.shape and other.device is input.device else None
+        if m.dtype is not n.dtype or other.device is not input.device:
+            return None
+        return m if m.shape == n.shape else nd.expand(m, n.shape) if _repeats(m.shape, n.shape) else None
     usual = other.__class__ is float and not rounds(other, n.dtype)
     return nd.expand(constant(other, n.dtype), n.shape) if usual else None
+
+
+def _repeats(small: Shape, large: Shape) -> bool:
+    """True where a shape becomes the other by repeating axes of size 1."""
+    return len(small) == len(large) and all([a in (b, 1) for a, b in zip(small, large, strict=True)])
 
 
 def _function(op: Op) -> Callable[..., Tensor]:
