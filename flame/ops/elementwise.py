@@ -84,7 +84,7 @@ def _ready(input: Tensor, other: Any) -> Node | None:
 
 def _repeats(small: Shape, large: Shape) -> bool:
     """True where a shape becomes the other by repeating axes of size 1."""
-    return len(small) == len(large) and all([a in (b, 1) for a, b in zip(small, large, strict=True)])
+    return len(small) == len(large) and all(a in (b, 1) for a, b in zip(small, large, strict=True))
 
 
 def _function(op: Op) -> Callable[..., Tensor]:
