@@ -110,6 +110,7 @@ ENTRIES = {  # name: positional arguments, batch, call, options: the first in th
     "BatchNorm1d": ((3,), LINE, plainly, [{}, *NORMS]),
     "BatchNorm2d": ((4,), IMAGE, plainly, [{}, *NORMS]),
     "BatchNorm3d": ((2,), VOLUME, plainly, [{}, *NORMS]),
+    "SyncBatchNorm": ((4,), IMAGE, plainly, [{}, {"momentum": None}]),
     "InstanceNorm1d": ((3,), LINE, plainly, [{"affine": True}, *STATELESS]),
     "InstanceNorm2d": ((4,), IMAGE, plainly, [{"affine": True}, *STATELESS]),
     "InstanceNorm3d": ((2,), VOLUME, plainly, [{"affine": True}, *STATELESS]),
@@ -128,6 +129,7 @@ ENTRIES = {  # name: positional arguments, batch, call, options: the first in th
 MADE_OF_THESE = {
     "Transformer", "TransformerEncoder", "TransformerDecoder",  # below, and in test_modules
     "MultiHeadAttention",  # another name of MultiheadAttention
+    "RNNBase", "RNNCellBase",  # of which the others are
     "FlashAttention",  # beside it in tests/nn/test_attention.py
 }  # fmt: skip
 
