@@ -30,6 +30,7 @@ from flame.passes.memory import place
 from flame.passes.naming import name_kernel, name_kernels
 from flame.passes.nest import nest
 from flame.passes.orders import orders
+from flame.passes.pieces import pieces
 from flame.passes.scans import scans
 from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
@@ -82,6 +83,7 @@ def schedule(
     made = groups(optimized, target, simple, config.fuse)  # every stored value belongs to one kernel or call
     plan, values = lower(optimized, made, simple)  # each group is one kernel, written for one element
     plan = simplify_kernels(plan, simple)  # no index arithmetic is left that bounds make needless
+    plan = pieces(plan, target, simple)  # no element asks for pieces that it is not in
     plan = tile(plan, target, simple)  # on many lanes, what lies across its result is read through shared memory
     plan = nest(plan, target, simple)  # on one lane, free elements are rows whose indices need no division
     plan = lay_out(plan, target)  # every kernel knows its lanes, items and vectors

@@ -353,9 +353,8 @@ class _Kernel:
 
     def exists(self, s: loop.Store, i: int, v: int) -> str:
         """The condition under which an element is stored, empty without one."""
-        own = [self.text(s.guard, i, v)] if s.guard is not None else []
-        inside = self.speller.guard(i, v)
-        return " & ".join([*own, *([inside] if inside else [])])
+        own = self.text(s.guard, i, v) if s.guard is not None else None
+        return " & ".join(c for c in (own, self.speller.guard(i, v), self.speller.loop_guard) if c)
 
     def stage(self, s: loop.Stage) -> None:
         sp = self.speller

@@ -5,7 +5,7 @@ from typing import Any
 
 from flame.ir.ahead import ring, turns
 from flame.ir.graph import toposort
-from flame.ir.index import contiguous, walk
+from flame.ir.index import contiguous, side_by_side, walk
 from flame.ir.loop import Init, Keep, Kernel, Layout, Loop, Role, Scan, Stage, accesses, scalars, statements
 from flame.ir.node import Node
 from flame.ir.plan import Plan, map_kernels
@@ -50,7 +50,7 @@ def layout(k: Kernel, target: Target) -> Layout:
         return Layout(lanes=target.max_lanes, vector=v, ragged=row.extent % v > 0)
     loads = [(p, at) for p, at, written in accesses(k) if not written]
     walked = any(isinstance(s, Scan) for s in row.body)
-    if v == 1 and not walked and (beside := next((c for c in COLUMNS if _beside(k, row, loads, c)), 0)):
+    if v == 1 and not walked and (beside := _beside(k, row, loads)):
         threads = 512 if row.extent * beside <= 512 * MOST_ITEMS else 1024
         lanes = min(threads // beside, 1 << (row.extent - 1).bit_length())
         items = -(-row.extent // lanes)
@@ -62,10 +62,11 @@ def layout(k: Kernel, target: Target) -> Layout:
     return _row(row.extent // v, v, len(loads), max(1, streams), most)
 
 
-def _beside(k: Kernel, row: Loop, loads: list[tuple[str, Any]], columns: int) -> bool:
-    """True if elements of neighbouring items of the grid, so many of them, lie side by side."""
-    own = (at for _, at in loads if row.var in toposort([at]))
-    return k.outer.extent >= columns and any(walk(at, k.outer.var, columns)[0] == 1 for at in own)
+def _beside(k: Kernel, row: Loop, loads: list[tuple[str, Any]]) -> int:
+    """How many items of the grid a block takes because their elements lie side by side; 0 if they do not."""
+    own = [at for _, at in loads if row.var in toposort([at])]
+    fits = (c for c in COLUMNS if k.outer.extent >= c and any(side_by_side(at, k.outer.var, c) for at in own))
+    return next(fits, 0)
 
 
 def _tile(k: Kernel, target: Target) -> Layout:

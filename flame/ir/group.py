@@ -7,7 +7,10 @@ from flame.ir.node import Index, Node, const, var
 from flame.ir.op import Kind
 from flame.ir.ops.movement import unflatten
 
+SIDE_BY_SIDE = 8  # columns whose elements one transaction brings
+KEPT = (32, 512)  # rows of columns that a block keeps in registers; fewer are read again from its cache
 SERIAL_FROM = 1 << 14  # with this many results, each lane folds its own; with fewer, a block folds each
+FREE = 1 << 19  # bytes of results from which lanes that fold their own have enough to read at once
 COLUMNS = 256  # unless so few lie side by side that lanes of a block share the rows of a long fold
 
 
@@ -17,7 +20,7 @@ class Space:
 
     grid: int
     row: int = 0
-    inner: bool = True  # a row is contiguous in its tensor (a fold over trailing axes)
+    behind: int = 1  # rows that lie side by side, element by element (a fold over a column has many); 0: strewn about
     steps: int = 1  # rows that one block takes one after the other, carrying folds over them in registers
     scan: int = 0  # elements that a lane walks over, one after the other, storing what it has at each
     walk: int = 0  # 1: the lanes of a row tell each element what those before it fold to; -1: those behind it
@@ -42,13 +45,27 @@ class Group:
 
 def row_of(n: Node, lanes: int) -> Space:
     """The space in which a fold is shared by the lanes of a block; `row` 0 when each lane folds its own."""
+    space = _row(n)
+    narrow = 0 < space.behind <= COLUMNS < space.row
+    short = columns_of(n, lanes) is not None and space.grid * n.src[0].dtype.size < FREE
+    together = space.behind == 1 or (lanes > 1 and (space.grid < SERIAL_FROM or narrow or short))
+    return space if together and space.row > 1 else Space(space.grid)
+
+
+def columns_of(n: Node, lanes: int) -> Space | None:
+    """The space in which a block keeps the columns that a fold reads, for what reads them once more."""
+    space = _row(n)
+    return space if lanes > 1 and space.behind >= SIDE_BY_SIDE and KEPT[0] <= space.row <= KEPT[1] else None
+
+
+def _row(n: Node) -> Space:
     axes: tuple[int, ...] = n["axes"]
     shape = n.src[0].shape
-    inner = tuple(sorted(axes)) == tuple(range(len(shape) - len(axes), len(shape)))
-    grid, row = prod(n.shape), prod(shape[a] for a in axes)
-    narrow = len(axes) == 1 and prod(shape[axes[0] + 1 :]) <= COLUMNS < row
-    together = inner or (lanes > 1 and (grid < SERIAL_FROM or narrow))
-    return Space(grid, row, inner) if together and row > 1 else Space(grid)
+    folded = [a for a in axes if shape[a] > 1]
+    run = range(min(folded, default=0), max(folded, default=-1) + 1)
+    strewn = any(shape[a] > 1 and a not in folded for a in run)
+    behind = 0 if strewn else prod(shape[run.stop :])
+    return Space(prod(n.shape), prod(shape[a] for a in axes), behind)
 
 
 def scan_of(n: Node, lanes: int) -> Space:
@@ -95,7 +112,7 @@ def carrying(n: Node) -> Space | None:
     whole = n.src[0].src[0] if n.src[0].op.name == "reshape" else n.src[0]
     fills = whole.op.name == "pad" and whole.shape == (parts * steps, row) and whole["fill"] == _neutral(n)
     only_behind = fills and whole["low"] == (0, 0) and whole["high"][1] == 0 and whole["step"] == (1, 1)
-    return Space(whole.src[0].shape[0] if only_behind else parts * steps, row, True, steps)
+    return Space(whole.src[0].shape[0] if only_behind else parts * steps, row, 1, steps)
 
 
 def _neutral(n: Node) -> object:
@@ -114,9 +131,11 @@ def position(n: Node, space: Space) -> Index | None:
         flat = axis("r", space.grid) if size == space.grid else None
     elif size == space.grid:
         flat = row_number(space)
+    elif (size == space.size and space.behind) or leading(n, space):
+        g, r, k = row_number(space), axis("r", space.row), space.behind
+        flat = g * space.row + r if k == 1 else (g // k * space.row + r) * k + g % k
     else:
-        full = (size == space.size and space.inner) or leading(n, space)
-        flat = row_number(space) * space.row + axis("r", space.row) if full else None
+        flat = None
     return None if flat is None else unflatten(flat, n.shape)
 
 

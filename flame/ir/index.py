@@ -1,5 +1,6 @@
 """What is known of an index without running it: its largest value, its stride, its alignment."""
 
+from itertools import pairwise
 from math import gcd
 from weakref import WeakKeyDictionary
 
@@ -128,3 +129,21 @@ def contiguous(index: Node, row: Node, width: int) -> bool:
     """True if `width` neighbours lie side by side, the first at a multiple of `width`."""
     stride, align = walk(index, row, width)
     return stride == 1 and align % width == 0
+
+
+def side_by_side(index: Node, row: Node, count: int) -> bool:
+    """True if most of the first `count` values of `row` give neighbouring places, in whatever lines they are broken."""
+    order = toposort([index])
+    if any(n.op.name not in ("const", "var") and (n.op.numpy is None or not n.src) for n in order):
+        return False
+    places: list[int] = []
+    for at in range(count):
+        found: dict[Node, int] = {}
+        for n in order:
+            if n.op.name in ("const", "var"):
+                found[n] = n["value"] if n.op.name == "const" else at if n is row else 0
+            else:
+                assert n.op.numpy is not None
+                found[n] = int(n.op.numpy(*(found[s] for s in n.src), **dict(n.attrs)))
+        places.append(found[index])
+    return sum(b - a == 1 for a, b in pairwise(places)) >= count // 2

@@ -8,6 +8,7 @@ from flame.ir.dtype import DType
 from flame.ir.node import apply, reshape
 from flame.ops.elementwise import to_dtype, where
 from flame.ops.method import axes, axis, tensor_method
+from flame.ops.nested import in_parts
 from flame.tensor import Tensor, new
 
 __all__ = [
@@ -146,13 +147,30 @@ def _spread(name: str, input: Tensor, dim: Any, unbiased: Any, keepdim: bool, co
         correction = 1 if unbiased is None or unbiased else 0
     if not isinstance(correction, (int, float)):
         raise DTypeError(f"{name}: correction is a number, got {correction!r}")
-    wide = widened(input)
-    middle = fold("sum", name, wide, dim, True) * (1.0 / _count(name, input, dim))
-    centred = wide - middle
-    total = fold("sum", name, centred * centred, dim, keepdim)
+    over = axes(name, dim, input.ndim)
+    total, middle = _squares(name, widened(input), over)
+    kept = tuple(1 if a in over else n for a, n in enumerate(input.shape))
+    shape = kept if keepdim else tuple(n for a, n in enumerate(input.shape) if a not in over)
     free = _count(name, input, dim) - correction
-    spread = total / free if free > 0 else total / 0.0
-    return spread, middle if keepdim else middle.reshape(spread.shape)
+    total = total.reshape(shape)
+    return total / free if free > 0 else total / 0.0, middle.reshape(shape)
+
+
+def _squares(name: str, wide: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """(sum of squares around the mean, mean) over axes, in two passes; a long fold part by part (Chan et al., 1983)."""
+    dim = list(over)
+    if parts := in_parts(wide, over):
+        inner, outer = list(parts.inner), list(parts.outer)
+        each = _count(name, parts.tensor, inner)
+        means = fold("sum", name, parts.tensor, inner, True) * (1.0 / each)
+        centred = parts.tensor - means
+        total = fold("sum", name, centred * centred, inner, True)
+        middle = fold("sum", name, means, outer, True) * (1.0 / _count(name, means, outer))
+        apart = means - middle
+        return fold("sum", name, total + each * (apart * apart), outer, True), middle
+    middle = fold("sum", name, wide, dim, True) * (1.0 / _count(name, wide, dim))
+    centred = wide - middle
+    return fold("sum", name, centred * centred, dim, True), middle
 
 
 def root(spread: Tensor) -> Tensor:
@@ -244,13 +262,28 @@ def _arg(op: str, name: str, input: Tensor, dim: int | None, keepdim: bool) -> T
         flat = flat.reshape(1)
     n = flat.shape[at]
     _some(name, flat, (at,))
-    best = fold(op, name, flat, at, True)
-    place = reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim)))
-    hit = flat.eq(best) | flat.isnan() if flat.dtype.is_float else flat.eq(best)
-    found = fold("min", name, where(hit, new(place, flat.device), n - 1), at, keepdim and dim is not None)
+    place = new(reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim))), flat.device)
+    if parts := in_parts(flat, (at,)):
+        (inner,), (outer,) = parts.inner, parts.outer
+        place = place.reshape(tuple(s if a in (inner, outer) else 1 for a, s in enumerate(parts.tensor.shape)))
+        best, first = _first(op, name, parts.tensor, place, inner, n - 1)
+        found = _first(op, name, best, first, outer, n - 1)[1].reshape(
+            tuple(1 if a == at else s for a, s in enumerate(flat.shape))
+        )
+    else:
+        found = _first(op, name, flat, place, at, n - 1)[1]
+    if not (keepdim and dim is not None):
+        found = found.reshape(tuple(s for a, s in enumerate(flat.shape) if a != at))
     if input.ndim == 0:
         return found.reshape(())
     return found.reshape((1,) * input.ndim) if keepdim and dim is None else found
+
+
+def _first(op: str, name: str, values: Tensor, place: Tensor, at: int, last: int) -> tuple[Tensor, Tensor]:
+    """The extreme along an axis, and the first of the places, at most `last`, where it stands; the axis is kept."""
+    best = fold(op, name, values, at, True)
+    hit = values.eq(best) | values.isnan() if values.dtype.is_float else values.eq(best)
+    return best, fold("min", name, where(hit, place, last), at, True)
 
 
 @tensor_method
@@ -318,6 +351,11 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     return fold("sum", "count_nonzero", to_dtype(input.ne(0), dt.int64), dim, False)
 
 
+def _finite(top: Tensor) -> Tensor:
+    """What exponents are taken relative to: 0 where the largest is infinite or nan."""
+    return where(top.isfinite(), top, 0.0)
+
+
 @tensor_method
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(x))) over dimensions without overflow; -inf of none; integers as float32."""
@@ -325,7 +363,17 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     over = axes("logsumexp", dim, wide.ndim)
     if 0 in (wide.shape[a] for a in over):
         return fold("sum", "logsumexp", wide.exp(), dim, keepdim).log()
-    top = fold("max", "logsumexp", wide.detach(), dim, True)
-    top = where(top.isfinite(), top, 0.0)
-    out = fold("sum", "logsumexp", (wide - top).exp(), dim, True).log() + top
+    if parts := in_parts(wide, over):
+        inner, outer = list(parts.inner), list(parts.outer)
+        tops = fold("max", "logsumexp", parts.tensor.detach(), inner, True)
+        near = _finite(tops)
+        sums = fold("sum", "logsumexp", (parts.tensor - near).exp(), inner, True)
+        top = _finite(fold("max", "logsumexp", tops, outer, True))
+        sums = sums * where(tops.isfinite(), (near - top).exp(), 1.0)
+        out = (fold("sum", "logsumexp", sums, outer, True).log() + top).reshape(
+            tuple(1 if a in over else n for a, n in enumerate(wide.shape))
+        )
+    else:
+        top = _finite(fold("max", "logsumexp", wide.detach(), dim, True))
+        out = fold("sum", "logsumexp", (wide - top).exp(), dim, True).log() + top
     return out if keepdim else out.reshape(tuple(n for a, n in enumerate(wide.shape) if a not in over))

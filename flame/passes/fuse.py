@@ -13,15 +13,30 @@ from dataclasses import replace
 from math import prod
 
 from flame.ir.graph import readers, toposort
-from flame.ir.group import Group, Space, carried, fold_position, position, row_of, scan_of, segment_position, trailing
+from flame.ir.group import (
+    Group,
+    Space,
+    carried,
+    columns_of,
+    fold_position,
+    position,
+    row_of,
+    scan_of,
+    segment_position,
+    trailing,
+)
+from flame.ir.index import side_by_side
 from flame.ir.node import Index, Node, memory, var
 from flame.ir.op import Kind
+from flame.ir.ops.movement import flatten
 from flame.ir.target import Target
 from flame.passes.merge import LARGEST, merge
 from flame.passes.simplify import Scalars
 
 Fit = tuple[Space | None, frozenset[Node]]
 FOLDS = (Kind.REDUCE, Kind.SEGMENT)
+LARGE = 1 << 20  # elements that no cache holds while a kernel reads them line by line
+NEAR = 8  # neighbours that one transaction brings
 ALONE = (Kind.CALL, Kind.SCAN)  # what is computed by a kernel or call of its own
 
 
@@ -41,6 +56,8 @@ def groups(roots: tuple[Node, ...], target: Target, simple: Scalars, fuse: bool 
         if n in stored and n.op.name != "leaf":
             spaces[n], misfits = walker.space(n, stored)
             stored |= misfits
+            walker.turned |= walker.across(n, spaces[n], stored)
+            stored |= walker.turned
     work = sorted(spaces, key=rank.__getitem__)
     return merge(work, roots, spaces, stored, walker, fuse)
 
@@ -99,12 +116,21 @@ def _memory(n: Node) -> bool:
     return n.op.name == "leaf" or n.op.kind in ALONE
 
 
+def _crosses(index: Node) -> bool:
+    """True if neighbours in memory belong to different rows."""
+    rows, elements = ([v for v in toposort([index]) if v.op.name == "var" and v["name"] == name] for name in "gr")
+    if not rows or not elements:
+        return False
+    return side_by_side(index, rows[0], NEAR) and not side_by_side(index, elements[0], NEAR)
+
+
 class Walker:
     """Walks from an element of a result down to stored values, symbolically; remembers every step it took."""
 
     def __init__(self, simple: Scalars, target: Target):
         self.simple = simple
         self.lanes, self.carry = target.max_lanes, target.carry
+        self.turned: set[Node] = set()  # what has a kernel of its own, which turns it round
         self._moves: dict[object, Index] = {}
         self._positions: dict[object, Index | None] = {}
 
@@ -123,9 +149,9 @@ class Walker:
         return best
 
     def _candidates(self, n: Node, stored: set[Node]) -> list[Space]:
-        """The rows folded somewhere below n, nearest first; free elements last. A fold or scan has only its own."""
-        if n.op.kind is Kind.REDUCE:
-            return [row_of(n, self.lanes)]
+        """The rows folded somewhere below n, nearest first; free elements last. A scan has only its own space, a fold
+        its own and, where it reads a fold of the same columns, that in which they are read once.
+        """
         if n.op.kind is Kind.SCAN:
             return [scan_of(n, self.lanes)]
         if n.op.kind is Kind.SEGMENT:
@@ -133,21 +159,26 @@ class Walker:
         found: dict[Space, None] = {}
         pending, seen = [n], {n}
         for m in pending:
+            if m is not n and (m not in stored or n.op.kind is Kind.REDUCE):
+                found |= dict.fromkeys(s for s in self._rows(m) if self.at(n, s) is not None)
             if m in stored and m is not n:
                 continue
-            space = self._row(m)
-            if space is not None and space.row and self.at(n, space) is not None:
-                found[space] = None
             fresh = [s for s in m.src if s not in seen]
             seen.update(fresh)
             pending.extend(fresh)
+        if n.op.kind is Kind.REDUCE:
+            mine = columns_of(n, self.lanes)
+            return [*(s for s in found if s == mine), row_of(n, self.lanes)]
         return [*found, Space(prod(n.shape))]
 
-    def _row(self, m: Node) -> Space | None:
-        """The rows that are folded or scanned for m."""
-        if m.op.kind is Kind.REDUCE:
-            return row_of(m, self.lanes)
-        return scan_of(m, self.lanes) if m.op.kind is Kind.SCAN else None
+    def _rows(self, m: Node) -> list[Space]:
+        """The rows that lanes may fold or scan together for m."""
+        if m.op.kind is Kind.SCAN:
+            return [space] if (space := scan_of(m, self.lanes)).row else []
+        if m.op.kind is not Kind.REDUCE:
+            return []
+        own, columns = row_of(m, self.lanes), columns_of(m, self.lanes)
+        return [s for s in (own, columns) if s is not None and s.row]
 
     def at(self, n: Node, space: Space) -> Index | None:
         """Where in n the element (g, r) of the space lies."""
@@ -182,6 +213,28 @@ class Walker:
                 pending.extend(self._below(m, at, space))
         return misfits, aligned
 
+    def across(self, n: Node, space: Space | None, stored: set[Node]) -> set[Node]:
+        """What a row kernel would read across memory, a line for each element: a tile kernel turns it round first."""
+        if self.lanes == 1 or space is None or not space.row or space.behind != 1 or prod(n.shape) != space.size:
+            return set()
+        start = self.at(n, space)
+        assert start is not None
+        found: set[Node] = set()
+        pending: list[tuple[Node, Index, Node | None]] = [(n, start, None)]
+        seen: set[tuple[Node, Index]] = set()
+        while pending:
+            m, at, turned = pending.pop()
+            if (m, at) in seen:
+                continue
+            seen.add((m, at))
+            if m is not n and (m in stored or m.op.kind is Kind.LEAF):
+                if turned is not None and prod(m.shape) >= LARGE and _crosses(self.simple(flatten(at, m.shape))):
+                    found.add(turned)
+                continue
+            moves = m.op.kind is Kind.MOVEMENT and m is not n
+            pending.extend((s, i, (turned or m) if moves else None) for s, i in self._below(m, at, space))
+        return found
+
     def _fits(self, m: Node, at: Index, space: Space, own: bool) -> bool:
         if m.op.kind is Kind.SCAN:
             return space == scan_of(m, self.lanes) and at == self.at(m, space)
@@ -191,8 +244,10 @@ class Walker:
             return not space.row and at == self.at(m, space)
         if carried(m, space):
             return own and at == self.at(m, space)
-        wanted = row_of(m, self.lanes)
-        same = wanted == replace(space, steps=1) if space.row else wanted.row == 0
+        if space.row:
+            same = replace(space, steps=1) in self._rows(m)
+        else:
+            same = row_of(m, self.lanes).row == 0
         return same and at == self.at(m, space)
 
     def _below(self, m: Node, at: Index, space: Space) -> list[tuple[Node, Index]]:

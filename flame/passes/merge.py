@@ -109,6 +109,8 @@ class _Merging:
         """The space of the group with n in it, or None if n does not belong there."""
         if group.space is None or group.space.scan or space.scan or len(group.results) >= MOST:
             return None
+        if not self.walker.turned.isdisjoint((n, *group.results)):
+            return None
         if len(self.inputs[i] | self.reads[n]) > WIDEST or len(self.content[i] | self.inner[n]) > LARGEST:
             return None
         wider = carrying(n)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import gcd, prod
 
 from flame.ir.graph import toposort, transform
-from flame.ir.group import COLUMNS
+from flame.ir.group import COLUMNS, FREE, KEPT
 from flame.ir.node import Node, apply, cast, const, expand, reshape
 from flame.ir.op import Kind, Op
 from flame.ir.target import Target
@@ -19,7 +19,7 @@ TALL = 1 << 10  # a fold of fewer elements is left alone, unless all of them tog
 SOME = 1 << 16  # and one of fewer together, whatever its height: a block folds them in no time
 MANY = 1 << 22
 LONG = 1 << 17  # a trailing fold of fewer elements stays in its row kernel
-ALONE = 1 << 12  # a fold to one number of fewer elements is one block's
+ALONE = 1 << 14  # a fold to one number of fewer elements is one block's
 BYTES = 1 << 21  # in flight they keep a GPU busy
 CARRIED = 256  # partial results of each when the fold is carried by a row kernel: all its blocks run at once
 BLOCKS = 512  # partial results of each at most
@@ -141,8 +141,10 @@ class _Splitting:
         """The fold of a (before, row, behind) as (before, behind), or None where one stage serves."""
         if self.carried(run):
             return self.in_parts(a, run)
-        together = self.together(run) if self.tall(run) else 1
-        parts = self.parts(Run(run.before, run.row // together, run.behind * together)) if self.tall(run) else 1
+        if not self.tall(run) or self.enough(run):
+            return None
+        together = self.together(run)
+        parts = self.parts(Run(run.before, run.row // together, run.behind * together))
         if parts <= 1:
             return None
         steps = run.row // (parts * together)
@@ -177,6 +179,11 @@ class _Splitting:
         together = run.grid * run.row
         return together >= MANY or (run.row >= TALL and together >= SOME)
 
+    def enough(self, run: Run) -> bool:
+        """True if blocks that keep columns, or lanes that fold their own, are many enough for one stage."""
+        columns = self.target.max_lanes > 1 and run.behind > 1
+        return columns and (run.row <= KEPT[1] or run.grid * self.size >= FREE)
+
     def parts(self, run: Run) -> int:
         """How many partial results of each there are, or 1."""
         if self.target.max_lanes == 1:
@@ -185,8 +192,6 @@ class _Splitting:
         if run.behind == 1:
             return min(BLOCKS, 2 * BLOCKS // run.before, run.row // TALL)
         enough = BYTES // self.size
-        if run.grid >= enough:
-            return 1
         if run.behind <= COLUMNS:  # a block folds its columns, a warp 32 of them
             wanted = 2 * BLOCKS * LINE // run.grid
         else:

@@ -93,7 +93,7 @@ def crossing(index: Node, outer: Loop) -> Axis | None:
     for n, factor in terms(index):
         if n.op.name == "const":
             continue
-        axis = _axis(n, outer)
+        axis = axis_of(n, outer)
         if axis is None:
             return None
         found.append((abs(factor), axis))
@@ -104,7 +104,8 @@ def crossing(index: Node, outer: Loop) -> Axis | None:
     return axis if inner and axis.stride > CLOSE and nearest < min(inner) and axis.extent > 1 else None
 
 
-def _axis(n: Node, outer: Loop) -> Axis | None:
+def axis_of(n: Node, outer: Loop) -> Axis | None:
+    """The axis of the free elements that an index names, if it names one."""
     r, size, stride, extent = outer.var, outer.extent, 1, 0
     if n.op.name == "remainder" and n.src[1].op.name == "const":
         n, extent = n.src[0], n.src[1]["value"]
