@@ -12,6 +12,7 @@ from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
 
 WARP = 32
+MOST_APART = 9  # narrow loads of an element from which lanes hold neighbours, not each its own few
 ROW_IN_LANE = 40  # elements per lane up to which one warp takes a whole row: no lane waits for another warp
 COLUMNS = (32, 8)  # of a block that folds columns: a line of memory, or at least what one transaction brings
 REGISTERS = 96  # values of one row that a lane may hold
@@ -47,6 +48,8 @@ def layout(k: Kernel, target: Target) -> Layout:
         return _tile(k, target)
     v = vector(k, row)
     if row.role is Role.SPREAD:
+        if v > 1 and _apart(k, row, v) >= MOST_APART:
+            return Layout(lanes=target.max_lanes, items=min(v, 4))
         return Layout(lanes=target.max_lanes, vector=v, ragged=row.extent % v > 0)
     loads = [(p, at) for p, at, written in accesses(k) if not written]
     walked = any(isinstance(s, Scan) for s in row.body)
@@ -60,6 +63,18 @@ def layout(k: Kernel, target: Target) -> Layout:
         return _carrying(k, row.extent // v, v, target)
     most = MOST_BLOCKS if target.cc >= (9, 0) and k.outer.extent > 1 and not walked else 1
     return _row(row.extent // v, v, len(loads), max(1, streams), most)
+
+
+def _apart(k: Kernel, row: Loop, v: int) -> int:
+    """Loads of an element that no wide access brings, though its neighbours' are near: each lane's stride over them."""
+    found = 0
+    for s in row.body:
+        inside = [x for x in statements((s,)) if isinstance(x, Loop)]
+        rounds = inside[0].extent if inside and inside[0].bounds is None else 1
+        for n in toposort(x for each in statements((s,)) for x in scalars(each)):
+            if n.op.name == "load" and n.src and walk(n.src[0], row.var, v)[0] not in (0, 1):
+                found += rounds
+    return found
 
 
 def _beside(k: Kernel, row: Loop, loads: list[tuple[str, Any]]) -> int:

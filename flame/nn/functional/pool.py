@@ -10,6 +10,7 @@ from typing import Any
 
 from flame.errors import FlameError, ShapeError
 from flame.ir import dtype as dt
+from flame.ir.dtype import DType
 from flame.ir.node import apply
 from flame.ir.ops.reduce import lowest
 from flame.ops.elementwise import to_dtype, where
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 Size = Any  # one integer for all axes, or a sequence of one for each
+FEW = 1 << 14  # taps whose numbers, and twice as many, two bytes hold
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
@@ -99,8 +101,8 @@ def layout(
 
 
 # --- the largest ------------------------------------------------------------------------------------------------------
-def first_largest(taps: Tensor, inside: Tensor | None) -> Tensor:
-    """Where along the first axis the largest value lies, the first of equal ones; only `inside` counts; int64.
+def first_largest(taps: Tensor, inside: Tensor | None, dtype: DType = dt.int64) -> Tensor:
+    """Where along the first axis the largest value lies, the first of equal ones; only `inside` counts.
 
     Where the values are computed again for the comparison, the largest need not be there bit by bit: then what
     rounding explains is taken.
@@ -115,7 +117,7 @@ def first_largest(taps: Tensor, inside: Tensor | None) -> Tensor:
         near = values >= best - best.abs() * (4 * values.dtype.epsilon)
     if inside is not None:
         hit, near = hit & inside, near & inside
-    n, place = taps.shape[0], _numbers(taps)
+    n, place = taps.shape[0], to_dtype(_numbers(taps), dtype)
     return where(hit, place, where(near, place + n, 2 * n - 1)).amin(0) % n
 
 
@@ -153,9 +155,9 @@ def _max(
             inside = here if inside is None else inside & here
     if inside is not None:
         inside = inside.expand(*w.kernel, *w.out).reshape(prod(w.kernel), *(1,) * (input.ndim - rank), *w.out)
-    position = first_largest(taps, inside)
+    position = first_largest(taps, inside, dt.int16 if len(taps) < FEW else dt.int64)
     value = picked(taps, position) if taps.requires_grad else taps.amax(0)
-    return (value, _flat(w, input, position)) if return_indices else value
+    return (value, _flat(w, input, position.long())) if return_indices else value
 
 
 def _flat(w: Windows, input: Tensor, position: Tensor) -> Tensor:
