@@ -12,7 +12,7 @@ from flame.ops.shape import reshape
 from flame.tensor import Tensor
 
 TRAILING = (1 << 11, 1 << 14)  # elements of a part along the last axes
-COLUMNS = (64, 512)  # rows of a part over columns
+COLUMNS = (64, 256)  # rows of a part over columns: several blocks of them share a multiprocessor
 LONG = 1 << 16  # elements along the last axes that are looked at twice without leaving the registers of a block
 TALL = 1 << 10  # rows over columns
 BESIDE = 64  # elements of a trailing run that make it a part

@@ -262,7 +262,8 @@ def _arg(op: str, name: str, input: Tensor, dim: int | None, keepdim: bool) -> T
         flat = flat.reshape(1)
     n = flat.shape[at]
     _some(name, flat, (at,))
-    place = new(reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim))), flat.device)
+    numbers = new(reshape(apply("iota", n=n), tuple(n if a == at else 1 for a in range(flat.ndim))), flat.device)
+    place = to_dtype(numbers, dt.int32 if n < 1 << 31 else dt.int64)
     if parts := in_parts(flat, (at,)):
         (inner,), (outer,) = parts.inner, parts.outer
         place = place.reshape(tuple(s if a in (inner, outer) else 1 for a, s in enumerate(parts.tensor.shape)))
@@ -272,6 +273,7 @@ def _arg(op: str, name: str, input: Tensor, dim: int | None, keepdim: bool) -> T
         )
     else:
         found = _first(op, name, flat, place, at, n - 1)[1]
+    found = to_dtype(found, dt.int64)
     if not (keepdim and dim is not None):
         found = found.reshape(tuple(s for a, s in enumerate(flat.shape) if a != at))
     if input.ndim == 0:
