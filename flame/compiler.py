@@ -36,6 +36,7 @@ from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
 from flame.passes.split import split
 from flame.passes.stage import stage_rows
+from flame.passes.taps import taps
 from flame.passes.tile import tile
 from flame.passes.together import together
 
@@ -69,6 +70,7 @@ def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[
     roots = layouts(roots, simple)  # no fold walks across a library's result that it could walk along
     roots = scans(roots, target)  # no scan walks equal elements side by side, or a long line alone
     roots = segments(roots, target)  # no lane folds most of the values that a scatter sorted
+    roots = taps(roots)  # no sum of few overlapping windows passes through memory between its axes
     return split(roots, target)  # no fold leaves most of the machine idle
 
 

@@ -297,21 +297,6 @@ def reduce_nothing(node: Node, x: Node) -> Node | None:
     return nd.reshape(x, node.shape) if all(x.shape[a] == 1 for a in node["axes"]) else None
 
 
-TAPS = 32  # of windows over several axes that one fold visits: more are folded axis by axis
-
-
-def windows_together(node: Node, x: Node) -> Node | None:
-    """What windows over two axes put back is one sum over the taps of both: nothing between them is written."""
-    back = node.src[0]
-    inner = back.src[0]["axes"]
-    kept = [a for a in range(len(x.shape)) if a not in inner]
-    axes = (*inner, *(kept[a] for a in node["axes"]))
-    if back["fill"] != 0 or prod(x.shape[a] for a in axes) > TAPS:
-        return None
-    attrs = {**dict(back.attrs), "axis": kept[back["axis"]], "taps": kept[back["taps"]]}
-    return apply("sum", apply("unskew", x, **attrs), axes=tuple(sorted(axes)))
-
-
 def slice_nothing(node: Node, x: Node) -> Node | None:
     return x if node.shape == x.shape and set(node["step"]) <= {1} else None
 
@@ -341,7 +326,6 @@ SHAPES = rules(
     (pattern("diagonal", pattern("on_diagonal", x)), on_and_off),
     (pattern("pad", x), pad_nothing),
     (pattern("sum", x), reduce_nothing),
-    (pattern("sum", pattern("unskew", pattern("sum", x))), windows_together),
     (pattern("max", x), reduce_nothing),
     (pattern("min", x), reduce_nothing),
     (pattern("cast", pattern("cast", x)), there_and_back),

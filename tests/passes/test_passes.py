@@ -26,6 +26,7 @@ from flame.passes.nest import nested
 from flame.passes.retain import retain
 from flame.passes.simplify import Scalars, simplify
 from flame.passes.split import split
+from flame.passes.taps import taps
 from tests.support import compiled, kernels, launches
 from tests.workloads import EVERYTHING, softmax
 
@@ -94,6 +95,24 @@ def test_what_a_row_kernel_carries_has_as_many_parts_as_its_siblings():
     shapes = [next(n for n in toposort((r,)) if n.op.kind is Kind.REDUCE and len(n.src[0].shape) == 3) for r in both]
     assert shapes[0].src[0].shape == shapes[1].src[0].shape == (256, 64, 4096)
     assert any(n.op.kind is Kind.REDUCE and n.src[0].shape == (128, 128, 4096) for n in toposort(alone))
+
+
+def windows_of(g: Node, size: int) -> Node:
+    """The gradient of windows of 2 over two axes of `size`, each 2 apart: (2, 2, n, n) to (size, size)."""
+    rows = apply("unskew", g, axis=2, taps=0, stride=2, dilation=1, size=size, fill=0)
+    rows = apply("sum", rows, axes=(0,))
+    both = apply("unskew", rows, axis=2, taps=0, stride=2, dilation=1, size=size, fill=0)
+    return apply("sum", both, axes=(0,))
+
+
+def test_windows_over_two_axes_are_put_back_together():
+    g = nd.leaf(0, (2, 2, 3, 3), dt.int64)
+    y = windows_of(g, 6)
+    (made,) = taps((y,))
+    assert sum(n.op.kind is Kind.REDUCE for n in toposort((made,))) == 1 and made.shape == y.shape == (6, 6)
+    values = {g: np.random.default_rng(0).integers(-9, 9, g.shape)}
+    assert np.array_equal(*interpret((y, made), values))
+    assert len(kernels((y,))) == 1
 
 
 def test_short_folds_stay():
