@@ -30,6 +30,7 @@ AHEAD = 2  # rows that wait in shared memory before their turn
 PIECE = 1 << 15  # values of a row that one block holds, where others can hold the rest
 MOST_BLOCKS = 8  # blocks of a cluster that every GPU with clusters can run
 MOST_ITEMS = 16  # elements of a column that a lane holds
+IN_ROUNDS = 8  # of one that is longer: so few registers that four blocks of 512 lanes share a multiprocessor
 
 
 def lay_out(plan: Plan, target: Target) -> Plan:
@@ -54,10 +55,7 @@ def layout(k: Kernel, target: Target) -> Layout:
     loads = [(p, at) for p, at, written in accesses(k) if not written]
     walked = any(isinstance(s, Scan) for s in row.body)
     if v == 1 and not walked and (beside := _beside(k, row, loads)):
-        threads = 512 if row.extent * beside <= 512 * MOST_ITEMS else 1024
-        lanes = min(threads // beside, 1 << (row.extent - 1).bit_length())
-        items = -(-row.extent // lanes)
-        return Layout(lanes, beside, True, min(items, MOST_ITEMS), 1, items <= MOST_ITEMS)
+        return _columns(row.extent, beside)
     streams = sum(_streams(at, row) for _, at in loads)
     if turns(k) is not None:
         return _carrying(k, row.extent // v, v, target)
@@ -68,9 +66,11 @@ def layout(k: Kernel, target: Target) -> Layout:
 def _apart(k: Kernel, row: Loop, v: int) -> int:
     """Loads of an element that no wide access brings, though its neighbours' are near: each lane's stride over them."""
     found = 0
+    if any(isinstance(s, Loop) and s.bounds is not None for s in statements(row.body)):
+        return 0  # where an element's loop ends is asked once for all that a lane holds
     for s in row.body:
         inside = [x for x in statements((s,)) if isinstance(x, Loop)]
-        rounds = inside[0].extent if inside and inside[0].bounds is None else 1
+        rounds = inside[0].extent if inside else 1
         for n in toposort(x for each in statements((s,)) for x in scalars(each)):
             if n.op.name == "load" and n.src and walk(n.src[0], row.var, v)[0] not in (0, 1):
                 found += rounds
@@ -82,6 +82,16 @@ def _beside(k: Kernel, row: Loop, loads: list[tuple[str, Any]]) -> int:
     own = [at for _, at in loads if row.var in toposort([at])]
     fits = (c for c in COLUMNS if k.outer.extent >= c and any(side_by_side(at, k.outer.var, c) for at in own))
     return next(fits, 0)
+
+
+def _columns(rows: int, beside: int) -> Layout:
+    """Neighbouring threads hold neighbouring columns, of few enough rows in registers; or go down them in rounds."""
+    threads = 1024 if 512 * MOST_ITEMS < rows * beside <= 1024 * MOST_ITEMS else 512
+    lanes = min(threads // beside, 1 << (rows - 1).bit_length())
+    items = -(-rows // lanes)
+    if items <= MOST_ITEMS:
+        return Layout(lanes, beside, True, items, 1, True)
+    return Layout(lanes, beside, True, IN_ROUNDS, 1, False)
 
 
 def _tile(k: Kernel, target: Target) -> Layout:

@@ -44,13 +44,19 @@ def test_few_pieces_are_choices():
     assert not branches(k)
 
 
+def test_pieces_that_one_warp_would_mix_are_choices():
+    (k,) = kernels((joined([(64, 1)] * 12, 1)[0],))
+    assert not branches(k)
+
+
 PIECES = {
-    "equal": ([(6, 8)] * 9, 1),
+    "equal": ([(3, 32)] * 9, 1),
     "in front": ([(6, 8)] * 16, 0),
-    "of all sizes": ([(5, k + 1, 4) for k in range(12)], 1),
-    "odd": ([(6, k + 1) for k in range(9)], 1),
-    "more than one kernel's": ([(4, 8)] * 70, 1),
-    "inner axis": ([(3, 5, 7)] * 8, 2),
+    "of all sizes": ([(5, k + 1, 32) for k in range(12)], 1),
+    "odd": ([(3, k + 33) for k in range(9)], 1),
+    "more than one kernel's": ([(2, 32)] * 70, 1),
+    "inner axis": ([(3, 2, 37)] * 8, 2),
+    "mixed": ([(3, 5, 7)] * 8, 2),
 }
 
 
@@ -64,11 +70,11 @@ def test_pieces_under_numpy(shapes, dim, dtype):
 
 
 def test_what_is_computed_with_pieces_goes_with_them():
-    y, leaves = joined([(6, 8)] * 7, 1)
-    other = nd.leaf(99, (6, 56), dt.bfloat16)
+    y, leaves = joined([(6, 32)] * 7, 1)
+    other = nd.leaf(99, (6, 224), dt.bfloat16)
     roots = (y * 2 + nd.cast(other, dt.float32), nd.apply("exp", y))
     rng = np.random.default_rng(0)
     values = {n: rng.standard_normal(n.shape).astype(n.dtype.numpy) for n in (*leaves, other)}
     (k,) = kernels(roots)
-    assert len(branches(k)) == 7
+    assert len(branches(k)) == 7 and k.layout.items == 1
     check(roots, run_cuda_on_numpy(roots, values), values)
