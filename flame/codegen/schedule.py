@@ -91,7 +91,8 @@ def _columns(rows: int, beside: int) -> Layout:
     items = -(-rows // lanes)
     if items <= MOST_ITEMS:
         return Layout(lanes, beside, True, items, 1, True)
-    return Layout(lanes, beside, True, IN_ROUNDS, 1, False)
+    items = MOST_ITEMS if rows % (lanes * MOST_ITEMS) == 0 else IN_ROUNDS  # no rest, no guards: registers for more
+    return Layout(lanes, beside, True, items, 1, False)
 
 
 def _tile(k: Kernel, target: Target) -> Layout:

@@ -17,6 +17,8 @@ from flame.passes.simplify import Scalars, terms
 from flame.passes.tile import Axis, axis_of
 
 MANY = 5  # segments from which a branch is cheaper than asking everywhere
+MANY_UNALIGNED = 24  # where a branch's elements are read and written one by one
+ALIGNED = 4  # elements of the narrowest access worth a branch
 WARP = 32  # elements side by side of the shortest segment
 FEW = 8  # branches that one branch leads to
 
@@ -40,7 +42,8 @@ def branched(kernel: Kernel, simple: Scalars) -> Kernel:
             cuts.setdefault(found[0], {})[n] = found[1]
     at, places = max(cuts.items(), key=lambda c: len(set(c[1].values())), default=(Axis(1, 1), dict[Node, int]()))
     ends = [0, *sorted(set(places.values())), at.extent]
-    if len(ends) <= MANY or min(b - a for a, b in pairwise(ends)) * at.stride < WARP:
+    many = MANY if all(end * at.stride % ALIGNED == 0 for end in ends) else MANY_UNALIGNED
+    if len(ends) <= many or min(b - a for a, b in pairwise(ends)) * at.stride < WARP:
         return kernel  # lanes of a warp that lie in many pieces would take every branch
     made = _Branches(at, places, outer, stores, simple).of(list(pairwise(ends)))
     return replace(kernel, body=(replace(outer, body=made),))

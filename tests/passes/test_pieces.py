@@ -47,13 +47,15 @@ def test_few_pieces_are_choices():
 def test_pieces_that_one_warp_would_mix_are_choices():
     (k,) = kernels((joined([(64, 1)] * 12, 1)[0],))
     assert not branches(k)
+    (k,) = kernels((joined([(64, 33)] * 12, 1)[0],))
+    assert not branches(k) and k.layout.vector == 4, "edges that no wide access fits"
 
 
 PIECES = {
     "equal": ([(3, 32)] * 9, 1),
     "in front": ([(6, 8)] * 16, 0),
     "of all sizes": ([(5, k + 1, 32) for k in range(12)], 1),
-    "odd": ([(3, k + 33) for k in range(9)], 1),
+    "odd": ([(3, k + 33) for k in range(30)], 1),
     "more than one kernel's": ([(2, 32)] * 70, 1),
     "inner axis": ([(3, 2, 37)] * 8, 2),
     "mixed": ([(3, 5, 7)] * 8, 2),
