@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 Size = Any  # one integer for all axes, or a sequence of one for each
-FEW = 1 << 14  # taps whose numbers, and twice as many, two bytes hold
 AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
@@ -155,7 +154,7 @@ def _max(
             inside = here if inside is None else inside & here
     if inside is not None:
         inside = inside.expand(*w.kernel, *w.out).reshape(prod(w.kernel), *(1,) * (input.ndim - rank), *w.out)
-    position = first_largest(taps, inside, dt.int16 if len(taps) < FEW else dt.int64)
+    position = first_largest(taps, inside, dt.int32)
     value = picked(taps, position) if taps.requires_grad else taps.amax(0)
     return (value, _flat(w, input, position.long())) if return_indices else value
 
