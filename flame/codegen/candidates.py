@@ -33,7 +33,7 @@ def _others(k: Kernel, first: Layout, most: int) -> Iterator[Layout]:
     if row is None or first.lanes == 1 or any(isinstance(s, Scan | Stage) for s in statements(k.body)):
         return
     if row.role is Role.SPREAD:
-        yield from _spread(first)
+        yield from _spread(k, first)
     elif first.across:
         yield from _columns(row, first)
     elif turns(k) is not None:  # it carries folds along: only how far it asks ahead is free
@@ -47,9 +47,11 @@ def _row(k: Kernel) -> Loop | None:
     return next((s for s in statements(k.body) if isinstance(s, Loop) and s.role in (Role.ROW, Role.SPREAD)), None)
 
 
-def _spread(first: Layout) -> Iterator[Layout]:
+def _spread(k: Kernel, first: Layout) -> Iterator[Layout]:
+    """More or fewer lanes and vectors; one vector where an element's loop has an end that is asked once a lane."""
+    bounded = any(isinstance(s, Loop) and s.bounds is not None for s in statements(k.body))
     for lanes in (first.lanes, 128, 512):
-        for items in ITEMS:
+        for items in ITEMS[:1] if bounded else ITEMS:
             yield replace(first, lanes=lanes, items=items)
 
 

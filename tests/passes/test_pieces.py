@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 import flame
+from flame.codegen.candidates import candidates
 from flame.ir import dtype as dt
 from flame.ir import node as nd
 from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Store, scalars, statements
 from flame.ir.node import Node
-from flame.ir.target import CPU
+from flame.ir.target import CPU, CUDA
 from flame.tensor import new
 from tests.support import check, kernels, run_cuda_on_numpy
 
@@ -35,6 +36,11 @@ def test_each_piece_has_a_branch_that_reads_it_alone():
     assert len(stores) == len(leaves) == 12 and all(loads(s) == 1 for s in stores)
     assert k.layout.vector == 4, "pieces whose edges are aligned are read wide"
     assert len(branches(k)) == 12 + 2, "branches lead to at most eight"
+
+
+def test_a_lane_takes_one_vector_where_branches_are_asked_once():
+    (k,) = kernels((joined([(8, 64)] * 12, 1)[0],))
+    assert all(at.items == 1 for at in candidates(k, CUDA))
 
 
 def test_few_pieces_are_choices():
