@@ -26,25 +26,36 @@ FEW = 4  # the part of a row up to which its ranks are selected before they are 
 
 def bind(spec: MatmulSpec, threads: int = 1) -> list[Routine]:
     """A product as `run(out, a, b)` on addresses, one for each thread; transposes and strides are read in place."""
-    n = (*spec.batch, spec.m)[0]
     work = 2 * prod(spec.batch) * spec.m * spec.n * spec.k
-    parts = min(threads, n) if work >= SHARED_FROM and blas() else 1
-    edges = [n * i // parts for i in range(parts + 1)]
-    return [_part(spec, begin, end) for begin, end in pairwise(edges)]
+    axis = divided(spec, threads)
+    extent = (*spec.batch, spec.m, spec.n)[axis]
+    parts = min(threads, extent) if work >= SHARED_FROM and blas() else 1
+    edges = [extent * i // parts for i in range(parts + 1)]
+    return [_part(spec, axis, begin, end) for begin, end in pairwise(edges)]
 
 
-def _part(spec: MatmulSpec, begin: int, end: int) -> Routine:
-    """The product of a range of the first axis: of the batch, or of the rows where there is no batch."""
-    dtype = by_name(spec.dtype).numpy
-    *batch, m = end - begin, *(*spec.batch, spec.m)[1:]
-    left, right, result = (*batch, m, spec.k), (*batch, spec.k, spec.n), (*batch, m, spec.n)
-    a = replace(spec.a, offset=spec.a.offset + begin * spec.a.strides[0])
-    b = replace(spec.b, offset=spec.b.offset + begin * spec.b.strides[0]) if batch else spec.b
-    whole = View.of(result)
-    shift = begin * prod(result[1:]) * dtype.itemsize
+def divided(spec: MatmulSpec, threads: int) -> int:
+    """Which axis of the result threads share: the batch where it has enough for all, else the longer of a matrix."""
+    if spec.batch and spec.batch[0] >= threads:
+        return 0
+    return len(spec.batch) + (spec.n > spec.m)
 
-    def run(out: int, x: int, y: int) -> None:
-        np.matmul(array(x, dtype, left, a), array(y, dtype, right, b), out=array(out + shift, dtype, result, whole))
+
+def _part(spec: MatmulSpec, axis: int, begin: int, end: int) -> Routine:
+    """The product of a range of one axis of the result."""
+    dtype, rank = by_name(spec.dtype).numpy, len(spec.batch)
+    whole = (*spec.batch, spec.m, spec.n)
+    *batch, m, n = (end - begin if i == axis else size for i, size in enumerate(whole))
+    left, right, result = (*batch, m, spec.k), (*batch, spec.k, n), (*batch, m, n)
+    a, b, out = spec.a, spec.b, View.of(whole)
+    if axis != rank + 1:
+        a = replace(a, offset=a.offset + begin * a.strides[axis])
+    if axis != rank:
+        b = replace(b, offset=b.offset + begin * b.strides[min(axis, rank + 1)])
+    out = replace(out, offset=begin * out.strides[axis])
+
+    def run(to: int, x: int, y: int) -> None:
+        np.matmul(array(x, dtype, left, a), array(y, dtype, right, b), out=array(to, dtype, result, out))
 
     return run
 
