@@ -14,7 +14,7 @@ says which. Second gradients are those of the decomposition.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from flame.ir.node import Node, Shape, apply, cast, const, expand, reshape, wher
 from flame.ir.op import Grads, Kind, by_decomposition, define
 from flame.ir.ops.contract import transpose
 
+HIDDEN = -1e30  # a score that is not seen: with -inf, or what overflows to it, LLVM does not vectorise a maximum
 LARGE = 1 << 28  # bytes of scores from which on queries are taken some at a time
 
 
@@ -191,10 +192,10 @@ def seen_of(node: Node, q: Node, k: Node, mask: tuple[Node, ...], block: Block) 
 
 
 def scores_of(node: Node, q: Node, k: Node, mask: tuple[Node, ...], block: Block) -> Node:
-    """The scores of a block's queries, -inf where they may not see, and the mask added."""
+    """The scores of a block's queries, as low as can be where they may not see, and the mask added."""
     found = apply("matmul", q, transpose(shared(k, q))) * node["scale"]
     if node["causal"]:
-        found = where(below(found.shape, block.first), found, expand(const(-inf, found.dtype), found.shape))
+        found = where(below(found.shape, block.first), found, expand(const(HIDDEN, found.dtype), found.shape))
     for m in mask:
         some = m if m.shape[-2] == 1 else rows_of(m, block.first, block.last)
         turned = some if some.shape[-1] == 1 else transpose(rows_of(transpose(some), 0, block.keys))
