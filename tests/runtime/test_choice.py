@@ -23,7 +23,7 @@ def place(monkeypatch, tmp_path):
     monkeypatch.setattr(choice, "_known", {})
     monkeypatch.setattr(cuda, "device", lambda ordinal: SimpleNamespace(name="a card"))
 
-    def timed(place, ways, sizes):
+    def timed(place, ways, sizes, fills):
         assert sizes == [8, 8]
         if any("too large" in w.name for w in ways):
             raise OutOfMemoryError("no memory")
@@ -73,7 +73,7 @@ def test_without_a_way_the_spec_is_declined(place: Place, monkeypatch) -> None:
         choice.choose(place, "matmul", Spec(1), "v1", [], [8, 8])
     assert caught.value.spec == Spec(1)
     assert isinstance(caught.value, DeviceError)
-    monkeypatch.setattr(choice, "timed", lambda place, ways, sizes: {})
+    monkeypatch.setattr(choice, "timed", lambda place, ways, sizes, fills: {})
     with pytest.raises(DeclinedError, match="none of .'fails'. runs"):
         choice.choose(place, "matmul", Spec(1), "v1", ways("fails"), [8, 8])
 
