@@ -4,7 +4,7 @@ from weakref import ref
 
 import numpy as np
 
-from flame import values
+from flame import positions, values
 from flame.errors import DTypeError
 from flame.ir import dtype as dt
 from flame.ir import spans
@@ -34,10 +34,10 @@ def check(name: str, index: Tensor, size: int, site: tuple[Node, int], wraps: bo
     found = known(index)
     if found is not None and found.within(low, high):
         return
-    watch = values.Watch(ref(index.node), low, high, name, user_line())
+    watch = positions.Watch(ref(index.node), low, high, name, user_line())
     if found is not None and found.exact:
         raise watch.error(found)
-    values.watch(*site, watch)
+    positions.watch(*site, watch)
 
 
 def at_hand(t: Tensor) -> bool:

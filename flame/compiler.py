@@ -16,10 +16,10 @@ from flame.codegen.schedule import geometry, lay_out, resident, share
 from flame.config import config
 from flame.ir import show
 from flame.ir.ahead import ring
-from flame.ir.graph import toposort
 from flame.ir.loop import Kernel, Loop, Statement
 from flame.ir.node import Node
-from flame.ir.plan import Call, Code, Launch, Plan, Printed, Slot, Step, touched
+from flame.ir.plan import Call, Code, Launch, Plan, Printed, Recipe, Slot, Step, touched
+from flame.ir.region import NOTHING, Again
 from flame.ir.target import Target
 from flame.passes.finish import TENSOR_CORES, finish
 from flame.passes.fuse import groups
@@ -31,6 +31,7 @@ from flame.passes.naming import name_kernel, name_kernels
 from flame.passes.nest import nest
 from flame.passes.orders import orders
 from flame.passes.pieces import pieces
+from flame.passes.recompute import recompute
 from flame.passes.scans import scans
 from flame.passes.segments import segments
 from flame.passes.simplify import Scalars, simplify, simplify_kernels
@@ -54,6 +55,7 @@ class Program:
     codes: dict[Kernel, Code]
     target: Target
     seconds: float  # planning and printing, without the compilation of kernels
+    recipe: Recipe | None = None  # how to make the roots that the plan does not keep
 
 
 listeners: list[Callable[[Program], None]] = []
@@ -62,10 +64,11 @@ Options = tuple[tuple[str, Code], ...]  # what one kernel may become, by layout,
 Judge = Callable[[Sequence[tuple[Options, tuple[Slot, ...]]]], list[int]]  # the fastest of each, on operands like those
 
 
-def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars) -> tuple[Node, ...]:
-    """The graph in which fusion works."""
+def optimize(roots: tuple[Node, ...], target: Target, simple: Scalars, followed: int = 0) -> tuple[Node, ...]:
+    """The graph in which fusion works; the last so many roots are only followed: they change nothing in it."""
+    count = len(roots) - followed
     roots = simplify(roots)  # no operator changes nothing, none computes with constants only
-    roots = orders(roots)  # no order is made for the elements in it alone
+    roots = orders(roots[:count], roots[count:])  # no order is made for the elements in it alone
     roots = libraries(roots, target, simple)  # no contraction is left: a library's call, or simpler operators
     roots = layouts(roots, simple)  # no fold walks across a library's result that it could walk along
     roots = scans(roots, target)  # no scan walks equal elements side by side, or a long line alone
@@ -80,8 +83,9 @@ def schedule(
     simple: Scalars,
     donatable: frozenset[Node] = frozenset(),
     judge: Judge | None = None,
-) -> tuple[Plan, tuple[Node, ...]]:
-    """What the runtime does, step by step, and which value each slot holds."""
+    again: Again = NOTHING,
+) -> tuple[Plan, tuple[Node, ...], Recipe | None]:
+    """What the runtime does, step by step, which value each slot holds, and how to make what does not stay."""
     made = groups(optimized, target, simple, config.fuse)  # every stored value belongs to one kernel or call
     plan, values = lower(optimized, made, simple)  # each group is one kernel, written for one element
     plan = simplify_kernels(plan, simple)  # no index arithmetic is left that bounds make needless
@@ -93,10 +97,12 @@ def schedule(
     plan = keep_rows(plan)  # a row that fits in registers is read once
     plan = stage_rows(plan, target)  # on one lane, what is dear to compute is computed once for its row
     plan = name_kernels(plan)  # equal kernels have equal names
-    slots = frozenset(s for s in plan.leaves if values[s] in donatable)
-    plan = finish(plan, target, simple, slots)  # what reads a product alone, element by element, is its epilogue
+    donated = frozenset(s for s in plan.leaves if values[s] in donatable)
+    plan = finish(plan, target, simple, donated)  # what reads a product alone, element by element, is its epilogue
+    plan, values, recipe = recompute(plan, values, optimized, again)  # no value of a checkpoint waits to be read late
     plan = together(plan, config.fuse)  # tensors that equal kernels work on share a launch
-    return place(plan, slots, config.reuse), values  # every slot has memory
+    donated = frozenset(s for s in plan.leaves if values[s] in donatable)
+    return place(plan, donated, config.reuse), values, recipe  # every slot has memory
 
 
 def tune(plan: Plan, target: Target, judge: Judge | None) -> Plan:
@@ -176,29 +182,38 @@ def work(body: tuple[Statement, ...]) -> int:
 
 
 def compile_graph(
-    roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset(), judge: Judge | None = None
+    roots: tuple[Node, ...],
+    target: Target,
+    donatable: frozenset[Node] = frozenset(),
+    judge: Judge | None = None,
+    again: Again = NOTHING,
 ) -> Program:
     """A graph as a program for one target; listeners see it. `judge` times layouts where config.tune asks for it."""
     start, simple = time.perf_counter(), Scalars()
-    optimized = optimize(roots, target, simple)
-    made, values = schedule(optimized, target, simple, donatable, judge)
+    optimized, again = followed(roots, again, target, simple)
+    made, values, recipe = schedule(optimized, target, simple, donatable, judge, again)
     made = products(made, target)
     codes: dict[Kernel, Code] = {}
     for step in made.steps:
         if not isinstance(step, Call) and step.kernel not in codes:
             codes[step.kernel] = code(step.kernel, target)
-    program = Program(roots, optimized, made, values, codes, target, time.perf_counter() - start)
+    program = Program(roots, optimized, made, values, codes, target, time.perf_counter() - start, recipe)
     for listener in listeners:
         listener(program)
     return program
 
 
-def plan(roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset()) -> Plan:
-    """What computing a graph would take, without the text of a kernel."""
+def plan(
+    roots: tuple[Node, ...], target: Target, donatable: frozenset[Node] = frozenset(), again: Again = NOTHING
+) -> tuple[Plan, tuple[Node, ...], Recipe | None]:
+    """What computing a graph would take, without the text of a kernel; else as `schedule`."""
     simple = Scalars()
-    return schedule(optimize(roots, target, simple), target, simple, donatable)[0]
+    optimized, again = followed(roots, again, target, simple)
+    return schedule(optimized, target, simple, donatable, again=again)
 
 
-def leaves(roots: tuple[Node, ...]) -> list[Node]:
-    """The leaves of an optimized graph, in the order of its plan."""
-    return [n for n in toposort(roots) if n.op.name == "leaf"]
+def followed(roots: tuple[Node, ...], again: Again, target: Target, simple: Scalars) -> tuple[tuple[Node, ...], Again]:
+    """The optimized graph, and what the nodes inside checkpoints have become in it: they are optimized alike."""
+    followed = again.regions.nodes
+    found = optimize((*roots, *followed), target, simple, len(followed))
+    return found[: len(roots)], again.moved(found[len(roots) :])

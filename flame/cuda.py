@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from flame import memory, values
+from flame import memory, positions
 from flame.errors import DeviceError
 from flame.memory.statistics import find
 from flame.runtime import cuda, devices
@@ -62,7 +62,7 @@ def synchronize(device: Where = None) -> None:
     """Wait for all work of a GPU; an error of a kernel, or a position out of range, is raised here."""
     found = _gpu(device)
     found.synchronize()
-    values.settle(found)
+    positions.settle(found)
 
 
 def get_device_name(device: Where = None) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from flame import printing, values
+from flame import positions, printing, values
 from flame.errors import DTypeError, ShapeError
 from flame.ir import dtype as dt
 from flame.ir.dtype import DType
@@ -82,7 +82,7 @@ class Readable:
         found = values.get(self.node)
         if isinstance(found, Buffer):
             array = self.device.array(found, self.shape, self.dtype)
-            values.settle(self.device)
+            positions.settle(self.device)
             return array
         out = np.array(found, self.dtype.numpy)
         out.flags.writeable = False
@@ -151,7 +151,7 @@ class Readable:
             return part
 
         shown = printing.pieces(self.shape, self.dtype.numpy, read)
-        values.settle(self.device)
+        positions.settle(self.device)
         return shown
 
     def __format__(self, spec: str) -> str:

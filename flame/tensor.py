@@ -401,7 +401,7 @@ def _readers_of(leaves: Collection[Node], roots: Sequence[Node]) -> set[Node]:
     """Every pending node below the roots that is one of the leaves or reads one, in one walk."""
     found: set[Node] = set()
     for n in toposort(roots, values.COMPUTED):
-        if n in leaves or any(s in found for s in n.src):
+        if n in leaves or any(s in found for s in n.src) or any(s in leaves for s in values.behind(n)):
             found.add(n)
     return found
 

@@ -37,6 +37,9 @@ def observer(program: Program) -> Callable[[Step, Callable[[], None], Callable[[
             )
             act()
             return
+        if any(nodes[slot].op.name == "leaf" for slot in results):  # made again: it was compared when it ran first
+            act()
+            return
         inputs: dict[Node, Any] = {}
         for slot in touched(step):
             if slot not in results:

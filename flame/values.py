@@ -9,23 +9,26 @@ from collections.abc import Callable, Collection, Container, Hashable, Mapping, 
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
+from types import MappingProxyType
 from typing import TypeVar
-from weakref import ReferenceType, ref
+from weakref import ref
 
 import numpy as np
 
 from flame import compiler, stages
 from flame.anomaly import check, located
 from flame.config import config
-from flame.errors import FlameError, FreedError, IndexingError, LinAlgError
-from flame.ir import spans
+from flame.errors import FlameError, FreedError, LinAlgError
 from flame.ir.graph import fingerprint, substitute, toposort
-from flame.ir.node import Node, apply, leaf
+from flame.ir.node import Node, leaf
 from flame.ir.op import Kind
-from flame.ir.origins import origins
-from flame.ir.plan import Plan
+from flame.ir.origins import origins, user_line
+from flame.ir.plan import Plan, Recipe
+from flame.ir.region import Again, Past, regions_of
 from flame.ir.target import Target
-from flame.passes.retain import retain
+from flame.passes.retain import forgettable, retain
+from flame.past import Donated, Forgotten, Hosted, inputs_of, origin_of, pasts_of
+from flame.positions import Site, Watch, judge, unchecked
 from flame.runtime.buffer import Buffer
 from flame.runtime.choice import DeclinedError
 from flame.runtime.device import Device
@@ -36,22 +39,6 @@ MOST_PROGRAMS = 512  # compiled graphs that are remembered; the one unused longe
 
 
 @dataclass(frozen=True, slots=True)
-class Donated:
-    """Stands where a value was until its memory was given to another."""
-
-    line: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hosted:
-    """Stands where a value is that waits in the host's memory; it comes back when it is read."""
-
-    memory: Buffer
-    wait: Callable[[], None]  # until it is there
-    device: Device
-
-
-@dataclass(frozen=True, slots=True)
 class Ready:
     """A compiled graph on its device, and which inputs its leaves are."""
 
@@ -59,52 +46,15 @@ class Ready:
     executable: Executable
     inputs: tuple[int, ...]
     donors: tuple[int, ...]  # inputs whose memory an output takes
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Positions that `name`, at the user's `line`, reads or writes: each must lie in [low, high].
-
-    Who reads there holds them; a watch does not: a graph that nobody wants any more is forgotten.
-    """
-
-    index: "ReferenceType[Node]"
-    low: int
-    high: int
-    name: str
-    line: str
-
-    @property
-    def probes(self) -> tuple[Node, Node]:
-        """The smallest and the largest of them."""
-        index = self.positions
-        axes = tuple(range(len(index.shape)))
-        least, most = (apply(op, index, axes=axes) if axes else index for op in ("min", "max"))
-        return least, most
-
-    @property
-    def positions(self) -> Node:
-        index = self.index()
-        assert index is not None
-        return index
-
-    def error(self, found: spans.Span) -> IndexingError:
-        wrong = found.low if found.low < self.low else found.high
-        return IndexingError(
-            f"{self.name}: index {wrong} is out of range; choose from [{self.low}, {self.high}] ({self.line})"
-        )
+    recipe: Recipe | None
 
 
 Answer = TypeVar("Answer")
-Site = tuple[int, int]  # id of an index, and the size of the axis that it is for
-Entry = Value | Donated | Hosted
+Entry = Value | Donated | Hosted | Forgotten
 _values: dict[int, tuple["_Owner", Entry]] = {}
 _holders: dict[int, int] = {}  # id of a Buffer -> how many nodes have it: memory of several is never donated
 _ready: "OrderedDict[object, Ready]" = OrderedDict()
-_kept: "OrderedDict[object, tuple[int, ...]]" = OrderedDict()
-_watched: dict[Site, tuple["ReferenceType[Node]", list[Watch]]] = {}  # positions that nobody has checked yet
-_late: dict[Device, list[tuple[Watch, Node, list[Value]]]] = {}  # watches of which a GPU has not reported yet
-MOST_LATE = 256  # of those: then somebody must wait for the GPU
+_kept: "OrderedDict[object, tuple[tuple[int, ...], tuple[int, ...]]]" = OrderedDict()
 Readers = Callable[[dict[Node, int]], tuple[Collection[Node], object, Callable[[], Collection[Node]]]]
 
 
@@ -172,6 +122,9 @@ def get(node: Node) -> Value | None:
             f"the value of {node!r} (made at {origins.get(node, 'an unknown line')}) is gone: its memory was donated "
             f"at {found[1].line}; compute what you need from it before that step, or clone() it"
         )
+    if isinstance(found[1], Forgotten):
+        prepare((node,), found[1].origin.device, user_line())()
+        return get(node)
     return _back(node, found[1]) if isinstance(found[1], Hosted) else found[1]
 
 
@@ -197,68 +150,21 @@ def on_host(node: Node) -> Hosted | None:
     return found[1] if found is not None and isinstance(found[1], Hosted) else None
 
 
+def forgotten(node: Node) -> Forgotten | None:
+    """How the value of a node is made again, if it was not kept."""
+    found = _values.get(id(node))
+    return found[1] if found is not None and isinstance(found[1], Forgotten) else None
+
+
+def behind(node: Node) -> Collection[Node]:
+    """What the value of a node will be made of again."""
+    found = forgotten(node)
+    return found.origin.nodes(found.slot).values() if found else ()
+
+
 def count() -> int:
     """How many nodes have a value."""
     return len(_values)
-
-
-def watch(index: Node, size: int, what: Watch) -> None:
-    """Check positions, once, when something is computed that reads or writes an axis of that size by that index."""
-    site = id(index), size
-    if site not in _watched:
-        _watched[site] = ref(index, lambda _, watched=_watched: watched.pop(site, None)), []
-    _watched[site][1].append(what)
-
-
-def follow(old: Node, new: Node, lifted: Mapping[Node, Node]) -> None:
-    """The positions that one example reads at are watched for the whole batch, whose nodes are the `lifted` ones."""
-    site, place = _site(old), _site(new)
-    if site is None or place is None or site not in _watched:
-        return
-    index = next(s for s in new.src if id(s) == place[0])
-    for each in _watched[site][1]:
-        watch(index, place[1], replace(each, index=ref(lifted.get(each.positions, each.positions))))
-
-
-def _due(order: list[Node]) -> dict[Site, list[Watch]]:
-    """The watches of a graph whose positions are still unknown."""
-    found: dict[Site, list[Watch]] = {}
-    for n in order:
-        site = _site(n)
-        if site in _watched and n not in COMPUTED:
-            found[site] = _watched[site][1]
-    return found
-
-
-def _site(n: Node) -> Site | None:
-    """By which index a node reads or writes along an axis."""
-    if n.op.kind is Kind.GATHER:
-        return id(n.src[1]), n.src[0].shape[n["axis"]]
-    scatters = n.op.kind is Kind.CONTRACT and n.op.combine is not None
-    return (id(n.src[0]), n["size"]) if scatters else None
-
-
-def settle(device: Device) -> None:
-    """Raise IndexingError if work that a device has done met a position out of range; waits for the device."""
-    for watch, index, ends in _late.pop(device, []):
-        _report(watch, index, ends, device)
-
-
-def _report(what: Watch, index: Node, ends: list[Value], device: Device) -> None:
-    """Raise IndexingError where the positions, of which the smallest and the largest are given, leave their range."""
-    low, high = (_number(value, index, device) for value in ends)
-    found = spans.Span(low, high, exact=True)
-    if not found.within(what.low, what.high):
-        raise what.error(found)
-    spans.remember(index, found)
-
-
-def _number(value: Value, n: Node, device: Device) -> int:
-    if not isinstance(value, Buffer):
-        return int(value)
-    out = np.empty((), n.dtype.numpy)
-    device.download(value, out)
-    return int(out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +188,7 @@ def prepare(
 
     `readers` tells what else will be read of the graph later. The call returns the values of the sequel.
     """
-    wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED))
+    wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED or forgotten(n)))
     for n in wanted:
         if prod(n.shape) == 0:
             put(n, device.pool.buffer(0, line))
@@ -292,26 +198,29 @@ def prepare(
         return list
     order = toposort((*wanted, *reads), COMPUTED)
     _known_or_computable(order)
-    due = _due(order) if _watched else {}
+    due = unchecked(order, COMPUTED)
     if due:
         probes = (p for some in due.values() for w in some for p in w.probes if p not in COMPUTED)
         wanted = tuple(dict.fromkeys((*wanted, *probes)))
         order = toposort((*wanted, *reads), COMPUTED)
         donate = () if device.prompt else donate  # an error must leave everything as it was
-    inputs = [n for n in order if n in COMPUTED]
-    values = [_checked(n) for n in inputs]
-    given = set(inputs)
-    in_memory = tuple([isinstance(v, Buffer) for v in values])
-    key = (fingerprint(order, (*wanted, *reads), given), in_memory, sequel and sequel.key)
-    kept = _retained(key, order, given, wanted, readers) if readers else ()
+    given = {n for n in order if n in COMPUTED}
+    pasts = pasts_of([n for n in order if n in given], forgotten)
+    inputs, late = inputs_of(order, given, pasts), {n for p in pasts for _, n in p.made}
+    values = [None if n in late else _checked(n) for n in inputs]
+    again = Again(regions_of(order, given - late), pasts=pasts)
+    in_memory = tuple([v is None or isinstance(v, Buffer) for v in values])
+    key = (fingerprint(order, (*wanted, *reads), given), in_memory, sequel and sequel.key, again.key(inputs))
+    kept, dropped = _retained(key, order, given, wanted, readers, again) if readers else ((), ())
     targets = (*wanted, *kept)
+    again = replace(again, forgotten=frozenset(i for i, n in enumerate(targets) if n in dropped))
     places = {n: i for i, n in enumerate(order)}
     wished = set() if config.anomaly else set(donate)  # what made a nan is computed again
     donors = frozenset(i for i, (n, v) in enumerate(zip(inputs, values, strict=True)) if n in wished and _free(v))
     full = (key, tuple(places[n] for n in kept), donors, device.name, _knobs())
     ready = _ready.get(full)
     if ready is None:
-        ready = _prepare((*targets, *(sequel.build() if sequel else ())), inputs, values, donors, device)
+        ready = _prepare((*targets, *(sequel.build() if sequel else ())), inputs, values, donors, device, again)
         _remember(_ready, full, ready)
     else:
         _ready.move_to_end(full)
@@ -361,21 +270,35 @@ def _checked(n: Node) -> Value:
 
 
 def _retained(
-    key: object, order: list[Node], given: set[Node], roots: tuple[Node, ...], readers: Readers
-) -> list[Node]:
-    """What to store beside the roots; the answer for equal graphs with equal readers is remembered."""
+    key: object, order: list[Node], given: set[Node], roots: tuple[Node, ...], readers: Readers, again: Again
+) -> tuple[list[Node], list[Node]]:
+    """What to store beside the roots, and which of that may be made again instead.
+
+    The answer for equal graphs with equal readers is remembered.
+    """
     places = {n: i for i, n in enumerate(order)}
     direct, later, differentiate = readers(places)
     if not direct and later is None:
-        return []
+        return [], []
     full = (key, tuple(sorted(places[n] for n in direct)), later)
     found = _kept.get(full)
     if found is None:
         futures = {*direct, *(n for n in differentiate() if n in places)}
-        chosen = retain(order, given, set(roots), futures)
-        found = tuple(places[n] for n in chosen)
+        found = tuple(tuple(places[n] for n in some) for some in _chosen(order, given, set(roots), futures, again))
     _remember(_kept, full, found)
-    return [order[i] for i in found]
+    kept, dropped = ([order[i] for i in some] for some in found)
+    return kept, dropped
+
+
+def _chosen(
+    order: list[Node], given: set[Node], roots: set[Node], futures: set[Node], again: Again
+) -> tuple[list[Node], list[Node]]:
+    """As `_retained`. A plan that makes values again keeps all that later ones read."""
+    kept = retain(order, given, roots, futures)
+    homes = dict(zip(again.regions.nodes, again.regions.homes, strict=True))
+    if again.pasts or not homes:
+        return kept, []
+    return kept, forgettable(order, given, roots, futures, kept, homes)
 
 
 def _remember(table: "OrderedDict[object, Answer]", key: object, answer: Answer) -> None:
@@ -387,31 +310,50 @@ def _remember(table: "OrderedDict[object, Answer]", key: object, answer: Answer)
 
 
 def _prepare(
-    targets: tuple[Node, ...], inputs: list[Node], values: list[Value], donors: frozenset[int], device: Device
+    targets: tuple[Node, ...],
+    inputs: list[Node],
+    values: list[Value | None],
+    donors: frozenset[int],
+    device: Device,
+    again: Again,
 ) -> Ready:
-    """Compile a graph whose leaves are numbered, so that it outlives the nodes it came from.
-
-    The numbers are negative: a user's own leaf must not be kept alive by a remembered program.
-    """
-    numbered = {n: leaf(-1 - i, n.shape, n.dtype, not isinstance(values[i], Buffer)) for i, n in enumerate(inputs)}
-    graph = substitute(targets, numbered)
+    """Compile a graph whose leaves are numbered, so that it outlives the nodes it came from."""
+    host = {n for n, v in zip(inputs, values, strict=True) if v is not None and not isinstance(v, Buffer)}
+    graph, numbered, again = _numbered(targets, inputs, host, again)
     for old, new in zip(targets, graph, strict=True):
         if old in origins:
             origins.setdefault(new, origins[old])
     donatable = frozenset(numbered[inputs[i]] for i in donors)
-    program, executable = _loaded(graph, device, donatable)
-    order = [-1 - n["uid"] for n in compiler.leaves(program.optimized)]
-    at = dict(zip(program.plan.leaves, order, strict=True))
+    program, executable = _loaded(graph, device, donatable, again)
+    at = {s: -1 - program.values[s]["uid"] for s in program.plan.leaves}
     watched = config.validate or config.show
-    return Ready(
-        program if watched else None, executable, tuple(order), tuple(at[leaf] for _, leaf in program.plan.donated)
-    )
+    donated = tuple(at[leaf] for _, leaf in program.plan.donated)
+    return Ready(program if watched else None, executable, tuple(at.values()), donated, program.recipe)
 
 
-def _loaded(graph: tuple[Node, ...], device: Device, donatable: frozenset[Node]) -> tuple[compiler.Program, Executable]:
+def _numbered(
+    targets: tuple[Node, ...], inputs: Sequence[Node], host: Container[Node], again: Again
+) -> tuple[tuple[Node, ...], dict[Node, Node], Again]:
+    """A graph over numbered leaves, those leaves, and what it computes again.
+
+    The numbers are negative: a user's own leaf must not be kept alive by a remembered program.
+    """
+    leaves = {n: leaf(-1 - i, n.shape, n.dtype, n in host) for i, n in enumerate(inputs)}
+    found = substitute((*targets, *again.regions.nodes), leaves)
+
+    def over(pairs: Sequence[tuple[int, Node]]) -> tuple[tuple[int, Node], ...]:
+        return tuple((slot, leaves[n]) for slot, n in pairs)
+
+    pasts = tuple(Past(p.recipe, over(p.given), over(p.made)) for p in again.pasts)
+    return found[: len(targets)], leaves, replace(again.moved(found[len(targets) :]), pasts=pasts)
+
+
+def _loaded(
+    graph: tuple[Node, ...], device: Device, donatable: frozenset[Node], again: Again
+) -> tuple[compiler.Program, Executable]:
     """The program and its executable; planned again without what a library turns out to decline."""
     while True:
-        program = compiler.compile_graph(graph, aimed(device), donatable, device.fastest)
+        program = compiler.compile_graph(graph, aimed(device), donatable, device.fastest, again)
         if config.validate:
             check_plan(program.plan)
         try:
@@ -436,32 +378,46 @@ def aimed(device: Device) -> Target:
 def planned(
     roots: Sequence[Node],
     device: Device,
-    given: Collection[Node] = (),
+    given: Mapping[Node, Forgotten | None] = MappingProxyType({}),
     readers: Readers | None = None,
     donate: Collection[Node] = (),
-) -> tuple[Plan, list[Node]]:
-    """The plan that `prepare` would make if `given` nodes had values too, and what it would keep for readers.
+) -> tuple[Plan, dict[Node, Forgotten | None]]:
+    """The plan that `prepare` would make if `given` nodes had values too, or would be made again, and what it leaves.
 
     Nothing is compiled, nothing runs.
     """
     wanted = tuple(dict.fromkeys(n for n in roots if n not in COMPUTED and prod(n.shape)))
     order = toposort(wanted, Either(given))
-    inputs = [n for n in order if n in Either(given)]
+    known = {n for n in order if n in Either(given)}
+    pasts = pasts_of([n for n in order if n in known], lambda n: given.get(n) or forgotten(n))
+    inputs, late = inputs_of(order, known, pasts), {n for p in pasts for _, n in p.made}
+    again = Again(regions_of(order, known - late), pasts=pasts)
     kept: list[Node] = []
+    dropped: list[Node] = []
     if readers:
         direct, _, differentiate = readers({n: i for i, n in enumerate(order)})
-        kept = retain(order, set(inputs), set(wanted), {*direct, *(n for n in differentiate() if n in set(order))})
-    number = {n for n in inputs if n in COMPUTED and not on_host(n) and not isinstance(get(n), Buffer)}
-    numbered = {n: leaf(-1 - i, n.shape, n.dtype, n in number) for i, n in enumerate(inputs)}
-    donors = frozenset(numbered[n] for n in donate if n in numbered)
-    return compiler.plan(substitute((*wanted, *kept), numbered), aimed(device), donors), kept
+        futures = {*direct, *(n for n in differentiate() if n in set(order))}
+        kept, dropped = _chosen(order, known, set(wanted), futures, again)
+    targets = (*wanted, *kept)
+    again = replace(again, forgotten=frozenset(i for i, n in enumerate(targets) if n in dropped))
+    host = {n for n in inputs if n in COMPUTED and n not in late and not on_host(n) and not isinstance(get(n), Buffer)}
+    graph, leaves, again = _numbered(targets, inputs, host, again)
+    donors = frozenset(leaves[n] for n in donate if n in leaves)
+    plan, values, recipe = compiler.plan(graph, aimed(device), donors, again)
+    if recipe is None:
+        return plan, dict.fromkeys(targets)
+    at = {s: inputs[-1 - values[s]["uid"]] for s in plan.leaves}
+    origin = origin_of(recipe, at, plan.outputs, device)
+    again = {s: Forgotten(origin, s) for s, _ in recipe.needs}
+    made = {n: again.get(s) for n, s in zip(targets, recipe.roots, strict=True)}
+    return plan, made | dict.fromkeys(n for s, n in origin.given.items() if s in plan.outputs)
 
 
 def _run(
     ready: Ready,
     targets: tuple[Node, ...],
     inputs: list[Node],
-    values: list[Value],
+    values: list[Value | None],
     line: str,
     due: dict[Site, list[Watch]],
 ) -> list[Value]:
@@ -469,27 +425,25 @@ def _run(
     if ready.program is not None:
         stages.announce(ready.program, line)
         observe = observer(ready.program) if config.validate else None
+    given = [value for i in ready.inputs if (value := values[i]) is not None]
     try:
-        outputs = ready.executable.run([values[i] for i in ready.inputs], line, observe)
+        outputs = ready.executable.run(given, line, observe)
     except LinAlgError as problem:  # the plan does not know whose graph it is
         raise located(problem, targets, set(inputs)) from None
+    plan = ready.executable.plan
+    made: dict[int, Entry] = dict(zip(plan.outputs, outputs, strict=True))
+    if ready.recipe is not None:
+        leaves = {s: inputs[i] for s, i in zip(plan.leaves, ready.inputs, strict=True)}
+        origin = origin_of(ready.recipe, leaves, made, ready.executable.device)
+        for s, node in origin.given.items():
+            if s in made:
+                put(node, made[s])
+        made |= {s: Forgotten(origin, s) for s, _ in ready.recipe.needs}
+        outputs = [made[s] for s in ready.recipe.roots]
     if due:
-        _judge(due, dict(zip(targets, outputs, strict=False)), ready.executable.device)
+        judge(due, dict(zip(targets, outputs, strict=False)), get, ready.executable.device)
     for i in ready.donors:
         put(inputs[i], Donated(line))
     for node, value in zip(targets, outputs, strict=False):
         put(node, value)
     return outputs[len(targets) :]
-
-
-def _judge(due: dict[Site, list[Watch]], made: dict[Node, Value], device: Device) -> None:
-    """Look at the watched positions: now, if that waits for nobody."""
-    late = _late.setdefault(device, [])
-    for what in dict.fromkeys(w for some in due.values() for w in some):
-        late.append(
-            (what, what.positions, [value for p in what.probes if (value := made.get(p) or get(p)) is not None])
-        )
-    if device.prompt or len(late) > MOST_LATE:
-        settle(device)
-    for site in due:
-        _watched.pop(site, None)

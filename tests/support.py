@@ -16,6 +16,7 @@ from flame.ir.loop import Kernel
 from flame.ir.node import Node
 from flame.ir.op import Kind
 from flame.ir.plan import Batch, Call, Launch, Plan
+from flame.ir.region import NOTHING, Again
 from flame.ir.target import CUDA, Target
 from flame.passes.memory import conflicts
 from flame.runtime import devices, prelude_numpy
@@ -29,9 +30,9 @@ RELATIVE |= {"float8_e4m3fn": 0.0, "float8_e5m2": 0.0}  # moved and cast, which 
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------
-def compiled(roots: Roots, target: Target, donatable: Collection[Node] = ()) -> Program:
+def compiled(roots: Roots, target: Target, donatable: Collection[Node] = (), again: Again = NOTHING) -> Program:
     """The program of a graph; its plan's memory is checked, and equal names are checked to mean equal text."""
-    program = compiler.compile_graph(roots, target, frozenset(donatable))
+    program = compiler.compile_graph(roots, target, frozenset(donatable), again=again)
     assert conflicts(program.plan) == []
     texts: dict[str, str] = {}
     for code in program.codes.values():
@@ -99,10 +100,10 @@ def _read(where: Device, n: Node, value: Any) -> np.ndarray:
 
 
 def run_cuda_on_numpy(
-    roots: Roots, values: Values, target: Target = CUDA, donatable: Collection[Node] = ()
+    roots: Roots, values: Values, target: Target = CUDA, donatable: Collection[Node] = (), again: Again = NOTHING
 ) -> list[np.ndarray]:
     """Every root, by the CUDA kernels under numpy, which checks bounds, alignment and races. Memory begins poisoned."""
-    program = compiled(roots, target, donatable)
+    program = compiled(roots, target, donatable, again)
     plan = program.plan
     memory = _memory(plan, [values[n] for n in leaves(program)])
     for step in plan.steps:

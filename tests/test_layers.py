@@ -51,13 +51,18 @@ HOUSE = {
     "stages": Room(GROUND | {"ir", "runtime", "compiler"}),
     "validate": Room(GROUND | {"ir", "passes", "compiler"}, frozenset({"numpy"})),
     "anomaly": Room(GROUND | {"ir"}, frozenset({"numpy"})),
+    "past": Room(frozenset({"ir", "runtime"})),  # what stands where a value is not
+    "positions": Room(GROUND | {"ir", "runtime"}, frozenset({"numpy"})),  # those that are not known yet
     "values": Room(
-        GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages", "anomaly"}, frozenset({"numpy"})
+        GROUND | {"ir", "passes", "runtime", "compiler", "validate", "stages", "anomaly", "past", "positions"},
+        frozenset({"numpy"}),
     ),
-    "bounds": Room(GROUND | {"ir", "runtime", "values", "tensor"}, frozenset({"numpy"})),
+    "bounds": Room(GROUND | {"ir", "runtime", "values", "positions", "tensor"}, frozenset({"numpy"})),
     "handles": Room(frozenset({"ir"})),
     "printing": Room(GROUND, frozenset({"numpy"})),  # arrays as text
-    "reading": Room(GROUND | {"ir", "runtime", "values", "printing"}, frozenset({"numpy"})),  # what a tensor shows
+    "reading": Room(
+        GROUND | {"ir", "runtime", "values", "positions", "printing"}, frozenset({"numpy"})
+    ),  # what a tensor shows
     "recording": Room(),
     "batching": Room(GROUND | {"ir"}),
     "methods": Room(),  # a stub for type checkers: what ops installs on Tensor
@@ -65,7 +70,7 @@ HOUSE = {
     "tensor": Room(
         GROUND | CORRIDOR | {"ir", "passes", "runtime", "handles", "methods", "reading", "recording"}, ARRAYS
     ),
-    "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching", "values"}),
+    "autograd": Room(GROUND | DOOR | {"passes", "runtime", "batching", "values", "positions"}),
     "kernel": Room(GROUND | DOOR | {"autograd", "runtime"}, ARRAYS),
     "func": Room(frozenset({"autograd", "nn"})),
     "utils": Room(frozenset({"autograd", "data", "memory"})),
@@ -76,7 +81,7 @@ HOUSE = {
     "nn": Room(GROUND | DOOR | {"ops", "autograd", "random"}, ARRAYS),
     "optim": Room(GROUND | DOOR | {"ops", "autograd", "nn"}, ARRAYS),
     "memory": Room(GROUND | DOOR | CORRIDOR | {"ops", "autograd", "nn", "optim", "runtime"}, ARRAYS),
-    "cuda": Room(frozenset({"errors", "memory", "runtime", "values"})),
+    "cuda": Room(frozenset({"errors", "memory", "runtime", "values", "positions"})),
     "jit": Room(GROUND | DOOR | {"ops", "autograd", "runtime"}, ARRAYS),
     "amp": Room(GROUND | DOOR | {"ops", "autograd", "nn", "runtime"}, ARRAYS),
     "io": Room(GROUND | DOOR | {"ops", "nn"}, ARRAYS),

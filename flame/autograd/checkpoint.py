@@ -1,96 +1,25 @@
 """checkpoint: forget what a function computes on the way, and compute it again when gradients are asked for.
 
-The region of the graph between arguments and results is what its gradient is made of: made anew on arguments that are
-not there before the gradient of the results is (`after`), so that it is another value, computed late. The same random
-keys are read again, so the same numbers are drawn. What a policy keeps is read, not made anew: its gradient flows to
-what it would have been made of.
+The graph is the one that there would be without it, and so are its gradients. What lies between the arguments and the
+results is noted beside the graph as a region: plans run the steps that make it again, with the same random keys, when
+its gradients read it (`passes/recompute.py`). What a policy keeps is no part of the region.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from flame.autograd.tree import filled, leaves
 from flame.errors import FlameError
-from flame.ir.held import Call, Held, Partial
+from flame.ir.graph import toposort
+from flame.ir.held import Call, Held, Partial, held
 from flame.ir.node import Node, apply, fresh, hold
 from flame.ir.op import OPS
+from flame.ir.region import Region, regions
 from flame.passes.grad import pullback, sources_first
-from flame.passes.recompute import remade
 from flame.recording import is_grad_enabled
 from flame.tensor import Tensor, owned, pending
 
-
-class Region(Call):
-    """What a function computed: `results` from `inputs`, those in `late` as they are when the gradients come."""
-
-    kind = 0
-    opaque = False
-
-    def __init__(
-        self, inputs: Sequence[Node], late: Iterable[Node], results: Sequence[Node], kept: Iterable[Node] = ()
-    ):
-        self.inputs, self.late, self.results = tuple(inputs), frozenset(late), tuple(results)
-        self.kept = frozenset(kept)
-
-    def __str__(self) -> str:
-        return "Checkpoint"
-
-    def _pulled(self, given: Mapping[int, Node], sketch: bool) -> Partial:
-        order = [g for g in given.values() if 0 not in g.shape]
-        known = {n: apply("after", n, *order, uid=fresh()) if n in self.late else n for n in self.inputs}
-        again = remade(self.results, known, lambda old, new: _read(old, new) if old in self.kept else new)
-        seeds: dict[Node, Node] = {}
-        for i, g in given.items():
-            seeds[again[i]] = seeds[again[i]] + g if again[i] in seeds else g
-        wanted = [known[n] for n in self.inputs]
-        return pullback(seeds, wanted, stop=wanted, sketch=sketch)
-
-    def gradients(self, given: Mapping[int, Node]) -> Partial:
-        return self._pulled(given, False)
-
-    def sketch(self, given: Mapping[int, Node]) -> Partial:
-        return self._pulled(given, True)
-
-    def moved(self, move: Callable[[Node], Node]) -> Call:
-        late = [move(n) for n in self.late]
-        return Region([move(n) for n in self.inputs], late, [move(n) for n in self.results], map(move, self.kept))
-
-    def reads(self) -> tuple[Node, ...]:
-        return tuple(self.kept)
-
-    def inside(self) -> tuple[Node, ...]:
-        return self.results
-
-
-class Kept(Call):
-    """A value that is read where it would have been made anew: gradients go to what it would have been."""
-
-    kind = -1
-    opaque = False
-
-    def __init__(self, anew: Node):
-        self.inputs = (anew,)
-
-    def __str__(self) -> str:
-        return "Kept"
-
-    def gradients(self, given: Mapping[int, Node]) -> Partial:
-        return (given[0],)
-
-    sketch = gradients
-
-    def moved(self, move: Callable[[Node], Node]) -> Call:
-        return Kept(move(self.inputs[0]))
-
-    def reads(self) -> tuple[Node, ...]:
-        return ()
-
-
-def _read(value: Node, anew: Node) -> Node:
-    """A value in the place of what was made anew."""
-    if value is anew:
-        return value
-    return hold(apply("result", value, uid=fresh()), Held(Kept(anew), 0))
+_open: list[Region] = []  # the checkpoints whose functions run now
 
 
 Keep = Callable[[str], bool]  # of an operator's name: whether its results are kept
@@ -143,45 +72,85 @@ def checkpoint(
 
 
 def region(
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    keep: Keep | None = None,
-    kind: type[Region] = Region,
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], keep: Keep | None = None
 ) -> Any:
     """As `checkpoint`: what a module's call is under `apply_checkpointing`."""
     if not is_grad_enabled():
         return function(*args, **kwargs)
-    given = {t.node for t in leaves((args, kwargs)) if isinstance(t, Tensor)}
-    outside = given | pending()
-    out = function(*args, **kwargs)
-    found = list(leaves(out))
+    outside = {t.node for t in leaves((args, kwargs)) if isinstance(t, Tensor)} | pending()
+    here = Region(_open[-1] if _open else None)
+    _open.append(here)
+    try:
+        out = function(*args, **kwargs)
+    finally:
+        _open.pop()
+    results = {t.node for t in leaves(out) if isinstance(t, Tensor)} - outside
+    for n in results:
+        held(n).last[fresh()] = here.note
+        regions[n] = here.outer
+    for n in inside(results, outside):
+        if not here.holds(regions.get(n)):  # what lies deeper is known already
+            regions[n] = here.outer if keep is not None and keep(n.op.name) else here
+    return out
+
+
+def inside(results: Collection[Node], outside: Collection[Node]) -> list[Node]:
+    """What a function computed on the way from values outside, parameters among them, to its results."""
+    order = toposort(results, outside)
+    begin = {*outside, *owned(order)}
+    return [n for n in toposort(results, begin) if n not in begin and n not in results and n.src]
+
+
+class Whole(Call):
+    """What a function computed, differentiated in one piece: `given` are those of the inputs that are no parameters."""
+
+    kind = 0
+
+    def __init__(self, results: Sequence[Node], outside: Collection[Node]):
+        self.results = tuple(results)
+        order = [n for n in sources_first(results, outside) if isinstance(n, Node)]
+        parameters = owned(order)
+        self.inputs = tuple(n for n in order if n in outside or n in parameters)
+        self.given = tuple(n for n in self.inputs if n not in parameters)
+
+    def __str__(self) -> str:
+        return "Checkpoint"
+
+    def _pulled(self, given: Mapping[int, Node], sketch: bool) -> Partial:
+        seeds: dict[Node, Node] = {}
+        for i, g in given.items():
+            n = self.results[i]
+            seeds[n] = seeds[n] + g if n in seeds else g
+        return pullback(seeds, self.inputs, stop=self.inputs, sketch=sketch)
+
+    def gradients(self, given: Mapping[int, Node]) -> Partial:
+        return self._pulled(given, False)
+
+    def sketch(self, given: Mapping[int, Node]) -> Partial:
+        return self._pulled(given, True)
+
+    def reads(self) -> tuple[Node, ...]:
+        return ()
+
+
+Kind = TypeVar("Kind", bound=Whole)
+
+
+def whole(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], kind: type[Kind]
+) -> tuple[Any, Kind | None]:
+    """As `checkpoint`, the results being those of one call of that kind; None where they have no gradient."""
+    outside = {t.node for t in leaves((args, kwargs)) if isinstance(t, Tensor)} | pending()
+    output = region(function, args, kwargs)
+    found = list(leaves(output))
     which = [i for i, t in enumerate(found) if isinstance(t, Tensor) and t.requires_grad and t.node not in outside]
     if not which:
-        return out
-    results = [found[i].node for i in which]
-    inputs, late = _frontier(results, given, outside)
-    kept = [] if keep is None else _chosen(results, inputs, keep)
-    call = kind(inputs, late, results, kept)
+        return output, None
+    call = kind([found[i].node for i in which], outside)
     for number, i in enumerate(which):
-        node = hold(apply("result", results[number], uid=fresh()), Held(call, number))
+        node = hold(apply("result", found[i].node, uid=fresh()), Held(call, number))
         found[i] = Tensor(node, found[i].device, True, is_leaf=False)
-    return filled(out, found)
-
-
-def _frontier(results: Sequence[Node], given: set[Node], outside: set[Node]) -> tuple[list[Node], list[Node]]:
-    """What the region begins with: all that comes from outside, and which of it is computed again, late."""
-    order = [n for n in sources_first(results, outside) if isinstance(n, Node)]
-    begin = [n for n in order if n in outside or (not n.src and n.op.name == "leaf") or n in owned([n])]
-    late = [n for n in begin if n in given or (n in outside and n not in owned([n]))]
-    return begin, late
-
-
-def _chosen(results: Sequence[Node], inputs: Collection[Node], keep: Keep) -> list[Node]:
-    """The nodes between that a policy keeps."""
-    begin = set(inputs)
-    between = [n for n in sources_first(results, begin) if isinstance(n, Node) and n not in begin]
-    return [n for n in between if n.src and keep(n.op.name)]
+    return filled(output, found), call
 
 
 def checkpoint_sequential(

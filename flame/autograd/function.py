@@ -266,14 +266,6 @@ class FunctionCall(Call):
             g = sum_to(g, shape)
         return nd.cast(g, node.dtype)
 
-    def moved(self, move: Callable[[Node], Node]) -> Call:
-        ctx = FunctionCtx()
-        ctx.__dict__.update(self.ctx.__dict__)
-        values = [None if v is None else move(v) for v in self.values]
-        made = FunctionCall(self.cls, ctx, tuple(map(move, self.inputs)), self.flows, values, self.device)
-        ctx._saved = tuple(s if s is None or s.node is None else s._replace(node=move(s.node)) for s in self.ctx._saved)
-        return made
-
 
 def _result_of(call: "ReferenceType[FunctionCall]", number: int) -> Node:
     found = call()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flame import values
+from flame import positions
 from flame.autograd.tree import filled, leaves, spread
 from flame.batching import RANDOMNESS, Level, example, levels
 from flame.errors import FlameError, ShapeError
@@ -98,7 +98,7 @@ def _collected(results: list[Any], dims: list[int | None], level: Level) -> list
     for y in results:
         if not isinstance(y, Tensor):
             raise FlameError(f"vmap: the function must return tensors, got {y!r}")
-    nodes = batched(tuple(y.node for y in results), level.known, level.size, values.follow)
+    nodes = batched(tuple(y.node for y in results), level.known, level.size, positions.follow)
     out: list[Tensor] = []
     for y, node, d in zip(results, nodes, dims, strict=True):
         if d is None and any(n in level.known for n in toposort([y.node])):

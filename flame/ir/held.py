@@ -21,7 +21,6 @@ class Call(ABC):
 
     inputs: tuple[Node, ...]
     kind: int
-    opaque: bool = True  # False: the results' own graphs give the same gradients, at another price
 
     @abstractmethod
     def gradients(self, given: Mapping[int, Node]) -> Partial:
@@ -32,16 +31,8 @@ class Call(ABC):
         """Nodes that read what the true gradients will read; the user's code is not called."""
 
     @abstractmethod
-    def moved(self, move: Callable[[Node], Node]) -> "Call":
-        """The same call on other values: what it reads is passed through `move`."""
-
-    @abstractmethod
     def reads(self) -> tuple[Node, ...]:
         """What the gradients read beside the inputs and what arrives."""
-
-    def inside(self) -> tuple[Node, ...]:
-        """What the call computed, where making it anew means making that anew too."""
-        return ()
 
 
 class Held:

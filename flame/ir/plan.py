@@ -1,6 +1,6 @@
 """The plan: what the runtime does, step by step, over numbered slots of memory. Plain data: it prints and replays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Union
@@ -25,10 +25,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Run a kernel on slots, one for each of its parameters."""
+    """Run a kernel on slots, one for each of its parameters; `again` where it makes anew what was made before."""
 
     kernel: Kernel
     slots: tuple[int, ...]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,37 @@ def written(step: Step) -> tuple[int, ...]:
     if isinstance(step, Call):
         return (step.out, *step.more)
     return tuple(i for s in launches(step) for p, i in zip(s.kernel.params, s.slots, strict=True) if p.written)
+
+
+def read(step: Step) -> tuple[int, ...]:
+    """Every slot that a step reads."""
+    if isinstance(step, Call):
+        return step.inputs
+    return tuple(i for s in launches(step) for p, i in zip(s.kernel.params, s.slots, strict=True) if not p.written)
+
+
+def map_slots(step: Step, new: Mapping[int, int]) -> Step:
+    """The same step, before launches are batched, on other slots where they have a new number."""
+    assert not isinstance(step, Batch)
+    if isinstance(step, Launch):
+        return replace(step, slots=tuple(new.get(s, s) for s in step.slots))
+    inputs, more = (tuple(new.get(s, s) for s in some) for some in (step.inputs, step.more))
+    return replace(step, out=new.get(step.out, step.out), inputs=inputs, more=more)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to make values that a plan did not keep, from those that stay. The slots are that plan's.
+
+    `roots` are the values that were asked for; a root that stays is an output. `homes` are those of `flame.ir.region`.
+    """
+
+    uid: int
+    slots: tuple[Slot, ...]
+    homes: tuple[tuple[int, ...], ...]
+    makers: tuple[tuple[int, Step], ...]  # (slot, what makes it)
+    roots: tuple[int, ...]
+    needs: tuple[tuple[int, tuple[int, ...]], ...]  # (root that does not stay, the slots that making it begins with)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,9 +193,9 @@ def _peaks(model: Module, sample: Any, loss: Loss | None, optimizer: Optimizer |
         in_use = device.pool.stats().in_use
         ends, donate = _ends(value, params, optimizer)
         yield in_use + _taken(planned([root, *ends], device, donate=donate)[0])
-        forward, kept = planned([root], device, readers=readers_of([value]))
-        held = sum(size_class(prod(n.shape) * n.dtype.size) for n in (root, *kept))
-        backward, _ = planned(ends, device, {root, *kept}, donate=donate)
+        forward, left = planned([root], device, readers=readers_of([value]))
+        held = sum(size_class(prod(n.shape) * n.dtype.size) for n, again in left.items() if again is None)
+        backward, _ = planned(ends, device, left, donate=donate)
         yield in_use + max(_taken(forward), held + _taken(backward))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from flame.autograd.checkpoint import Region, region
+from flame.autograd.checkpoint import Whole, whole
 from flame.autograd.tree import leaves
 from flame.ir.held import Partial
 from flame.ir.node import Node
@@ -52,14 +52,23 @@ def _away(module: Module) -> None:
 def _streamed(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any], parameters: bool) -> Any:
     """A call of a module, computed at once; what its gradients will read waits on the host."""
     realize(*_tensors((args, kwargs)))
-    output = region(forward, args, kwargs, kind=Streamed) if is_grad_enabled() else forward(*args, **kwargs)
-    made = _tensors(output)
-    realize(*made)
-    for call in {t.node.held.call: t for t in made if t.node.held is not None}:
-        if isinstance(call, Streamed):
-            call.leave(made[0].device)
+    if is_grad_enabled():
+        output = _as_one(forward, args, kwargs)
+    else:
+        output = forward(*args, **kwargs)
+        realize(*_tensors(output))
     if parameters:
         _away(forward.__self__)
+    return output
+
+
+def _as_one(forward: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """A checkpoint whose gradients are computed as soon as they are asked for."""
+    output, call = whole(forward, args, kwargs, Streamed)
+    made = _tensors(output)
+    realize(*made)
+    if call is not None:
+        call.leave(made[0].device)
     return output
 
 
@@ -67,7 +76,7 @@ def _tensors(value: Any) -> list[Tensor]:
     return [t for t in leaves(value) if isinstance(t, Tensor)]
 
 
-class Streamed(Region):
+class Streamed(Whole):
     """A region whose gradients are computed where they are asked for, from arguments that come back for that."""
 
     device: Device
@@ -75,7 +84,7 @@ class Streamed(Region):
     def leave(self, device: Device) -> None:
         """The arguments wait on the host from now on."""
         self.device = device
-        for n in self.late:
+        for n in self.given:
             send_to_host(n, device)
 
     def gradients(self, given: Mapping[int, Node]) -> Partial:

@@ -7,8 +7,11 @@ from flame.ir.op import OPS, Kind
 ORDER, ORDERED = OPS["argsort"], OPS["sorted"]
 
 
-def orders(roots: tuple[Node, ...]) -> tuple[Node, ...]:
-    """No order is made of which only the elements in it, or only some ranks, are read."""
+def orders(roots: tuple[Node, ...], followed: tuple[Node, ...] = ()) -> tuple[Node, ...]:
+    """No order is made of which only the elements in it, or only some ranks, are read.
+
+    What the `followed` nodes have become comes behind the roots; they are no readers.
+    """
     order = toposort(roots)
     read_by, wanted, new = readers(order), set(roots), dict[Node, Node]()
 
@@ -23,7 +26,7 @@ def orders(roots: tuple[Node, ...]) -> tuple[Node, ...]:
             new[n] = _narrowed(n, src[0])
         else:
             new[n] = n if src == n.src else apply(n.op, *src, **dict(n.attrs))
-    return tuple(new[r] for r in roots)
+    return tuple([new[r] for r in roots] + [new.get(n, n) for n in followed])
 
 
 def _alone(n: Node) -> bool:

@@ -7,7 +7,7 @@ anew: a minimum cut by bytes, as in rematerialisation for training (Chen et al. 
 AOTAutograd).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any
 
@@ -15,6 +15,7 @@ import networkx as nx
 
 from flame.ir.node import Node
 from flame.ir.op import Kind
+from flame.ir.region import Home
 
 REPEATABLE = (Kind.ELEMENTWISE, Kind.MOVEMENT, Kind.LEAF)  # cheap enough to compute again where it is read
 LARGE = 4000  # nodes from which on every value that is not repeatable is kept, without looking for a cheaper cut
@@ -69,6 +70,24 @@ def _downstream(order: list[Node], costly: list[Node], wanted: set[Node]) -> set
         if n in wanted and any(s in found for s in n.src):
             found.add(n)
     return found
+
+
+def forgettable(
+    order: list[Node],
+    given: Collection[Node],
+    roots: Collection[Node],
+    futures: Collection[Node],
+    kept: Collection[Node],
+    homes: Mapping[Node, Home],
+) -> list[Node]:
+    """The kept values that only late readers of their own region will ask for, directly or not."""
+    stop = {*given, *roots, *kept}
+    asks = {n: {homes[n][:1]} for n in futures}  # for which outermost regions each value will be read or made again
+    for n in reversed(order):
+        if n in asks and n not in stop:
+            for s in n.src:
+                asks[s] = asks.get(s, set()) | asks[n]
+    return [n for n in kept if homes[n] and asks.get(n, set()) <= {homes[n][:1]}]
 
 
 def frontier(outside: list[Node], inside: Collection[Node]) -> set[Node]:

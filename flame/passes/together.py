@@ -20,7 +20,8 @@ def together(plan: Plan, fuse: bool = True) -> Plan:
     """No two launches of one text stand apart that could be one, unless waiting for each other would cost memory."""
     names: dict[str, list[int]] = {}
     for i, step in enumerate(plan.steps):
-        if isinstance(step, Launch) and step.kernel.layout.cluster == 1:  # its blocks have others to meet
+        alone = isinstance(step, Launch) and (step.again or step.kernel.layout.cluster > 1)
+        if isinstance(step, Launch) and not alone:  # made when it is needed, not before; its blocks have others to meet
             names.setdefault(step.kernel.name, []).append(i)
     several = [found for found in names.values() if len(found) > 1]
     if not (fuse and several):

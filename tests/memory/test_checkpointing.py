@@ -70,29 +70,19 @@ def checkpointed(model):
     return [name for name, m in model.named_modules() if m._hooks is not None and m._hooks.around is not None]
 
 
+@pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("read_first", [False, True])
-def test_the_same_gradients_to_the_bit(read_first):
-    """One kernel an operation: how operations are fused decides where kernels round, checkpoints decide nothing."""
+def test_the_same_gradients_to_the_bit(read_first, fuse):
     model, x = made(rate=0.4)
-    with flame.config(fuse=False):
+    with flame.config(fuse=fuse):
         plain = gradients(model, x, read_first)
         assert apply_checkpointing(model) == [f"blocks.{i}" for i in range(4)]
         again = gradients(model, x, read_first)
         remove_checkpointing(model)
         assert checkpointed(model) == []
-        other = gradients(model, x, not read_first)
-    for a, b, c in zip(plain, again, other):
-        np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
+    for a, b in zip(plain, again):
+        np.testing.assert_array_equal(a.view(np.int32), b.view(np.int32))
     assert max(np.abs(g).max() for g in plain) > 1e-3
-
-
-def test_fused_the_gradients_agree_as_floats_do():
-    model, x = made(rate=0.4)
-    plain = gradients(model, x)
-    apply_checkpointing(model)
-    for a, b in zip(plain, gradients(model, x)):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)
 
 
 def test_what_is_computed_between_is_not_kept():
@@ -264,7 +254,7 @@ def training_peak(model, x, optimizer):
 @pytest.mark.parametrize("offloaded", [False, True])
 def test_with_an_optimizer_the_budget_is_that_of_its_steps(offloaded):
     peaks = []
-    for share in (None, 0.0, 0.5):  # without checkpoints, with all of them, within a budget between
+    for share in (None, 0.0, 0.7):  # without checkpoints, with all of them, within a budget between
         model, x = made(layers=5, rows=128, width=16)
         optimizer = flame.optim.AdamW(model.parameters())
         if offloaded:

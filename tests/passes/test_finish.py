@@ -19,7 +19,7 @@ def values(*shapes, dtype=flame.bfloat16):
 
 
 def steps(*roots, target=CUDA):
-    return compiler.plan(tuple(r.node for r in roots), target).steps
+    return compiler.plan(tuple(r.node for r in roots), target)[0].steps
 
 
 def product():

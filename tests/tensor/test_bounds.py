@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import flame
-from flame import values
+from flame import positions, values
 from flame.errors import IndexingError
 from flame.ir import spans
 from flame.optim import SGD
@@ -16,7 +16,7 @@ from flame.runtime import devices
 
 @pytest.fixture(autouse=True)
 def nothing_is_watched():
-    values._watched.clear()  # what an error of another test still holds
+    positions._watched.clear()  # what an error of another test still holds
 
 
 def pending(*numbers: int) -> flame.Tensor:
@@ -80,9 +80,9 @@ def test_a_gradient_reads_where_its_forward_pass_read():
 def test_checked_once():
     x, i = flame.tensor(X), pending(0, 2)
     assert x[i].tolist() == [X[0].tolist(), X[2].tolist()]
-    assert not values._watched
+    assert not positions._watched
     y = x[i] * 2
-    assert not values._watched and y.tolist() == (X[[0, 2]] * 2).tolist()
+    assert not positions._watched and y.tolist() == (X[[0, 2]] * 2).tolist()
 
 
 def test_a_tensor_of_tokens_costs_nothing():
@@ -91,7 +91,7 @@ def test_a_tensor_of_tokens_costs_nothing():
     weight.gather(1, tokens[:, 1:].reshape(-1, 1)[:3] % 4)
     weight.gather(1, weight.argmax(1, keepdim=True))
     weight.gather(1, flame.arange(3).reshape(3, 1))
-    assert not values._watched
+    assert not positions._watched
 
 
 def test_an_optimizer_step_that_meets_a_wrong_position_changes_nothing():
@@ -111,10 +111,10 @@ def test_an_optimizer_step_that_meets_a_wrong_position_changes_nothing():
 def test_a_graph_that_nobody_wants_is_forgotten(read):
     x = flame.tensor(X)
     y = read(x, pending(0, 1))
-    assert values._watched
+    assert positions._watched
     del y
     gc.collect()
-    assert not values._watched
+    assert not positions._watched
 
 
 def test_nothing_is_checked_of_nothing():
@@ -174,7 +174,7 @@ def test_medians_modes_and_quantiles_read_where_they_know_to_be():
         x.nanquantile(q, 0),
         i.median(0),
     ):
-        assert made is not None and not values._watched
+        assert made is not None and not positions._watched
 
 
 def test_nothing_is_known_of_what_may_wrap_around():
@@ -189,13 +189,13 @@ def test_nothing_is_known_of_what_may_wrap_around():
 def later(monkeypatch):
     """The CPU as a device that does its work some time after it is asked."""
     monkeypatch.setattr(devices.get("cpu"), "prompt", False)
-    values._late.clear()
+    positions._late.clear()
 
 
 def test_a_gpu_reports_when_somebody_waits_for_it(later):
     x = flame.tensor(X)
     y = x.index_select(0, pending(0, 7)).realize()
-    assert flame.tensor([1.0]).node and list(values._late.values()) != [[]]
+    assert flame.tensor([1.0]).node and list(positions._late.values()) != [[]]
     with pytest.raises(IndexingError, match=r"index_select: index 7 .*\[0, 2\].*test_bounds"):
         x.numpy()  # whoever reads first
     assert y.numpy()[0].tolist() == X[0].tolist()  # reported once; nothing outside the tensor was read
@@ -204,21 +204,21 @@ def test_a_gpu_reports_when_somebody_waits_for_it(later):
 def test_a_gpu_in_order_is_silent_and_is_asked_once(later):
     x, i = flame.tensor(X), pending(0, 2)
     assert x[i].tolist() == X[[0, 2]].tolist()
-    assert not values._watched
+    assert not positions._watched
     x[i]
-    assert not values._watched, "what was found out is remembered"
+    assert not positions._watched, "what was found out is remembered"
 
 
 def test_uploaded_positions_are_known_on_a_gpu(later):
     x, i = flame.tensor(X), flame.tensor([0, 2])
     x[i], x.index_select(0, i.reshape(1, 2)[0])
-    assert not values._watched
+    assert not positions._watched
     with pytest.raises(IndexingError, match="index 3"):
         x[flame.tensor([3])]
 
 
 def test_many_reports_are_not_kept_for_long(later, monkeypatch):
-    monkeypatch.setattr(values, "MOST_LATE", 3)
+    monkeypatch.setattr(positions, "MOST_LATE", 3)
     x = flame.tensor(X)
     with pytest.raises(IndexingError, match="index 9"):
         for _ in range(5):

@@ -1,19 +1,11 @@
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
 # The entries of a table are lambdas, which cannot say their types.
-"""Where a user's own code enters a graph: results of his calls, values recomputed late, examples of a batch."""
+"""Where a user's own code enters a graph: results of his calls, what must come after something, examples of a batch."""
 
 from flame.ir import rules
-from flame.ir.node import Node, apply
 from flame.ir.op import Kind, define
 from flame.ir.ops.elementwise import elementwise
-
-
-def result_batch(n: int, y: Node, a: Node) -> Node:
-    """A checkpoint of examples is no checkpoint; a user's call has no gradient for a batch, and says so when asked."""
-    call = None if y.held is None else y.held.call
-    return a if call is not None and not call.opaque else apply(y.op, a, **dict(y.attrs))
-
 
 elementwise(
     "result",
@@ -24,7 +16,6 @@ elementwise(
     transparent=True,
     public=False,
     examples=({"uid": 0},),
-    batch=result_batch,
     doc="A result of a call that says its own gradient (`Node.held`): differentiation does not look inside.",
 )
 define(
@@ -39,7 +30,7 @@ define(
     alias=True,
     examples=({"uid": 0},),
     public=False,
-    doc="The same value, not before the others are known: what is made of it is computed again, and late.",
+    doc="The same value, not before the others are known.",
 )
 define(
     "example",
