@@ -6,7 +6,7 @@ from dataclasses import replace
 from flame.ir.graph import toposort
 from flame.ir.loop import Fold, Gather, Statement, Store, scalars, statements
 from flame.ir.node import Node
-from flame.ir.plan import Plan, Slot, Step, launches, touched, written
+from flame.ir.plan import Launch, Plan, Slot, Step, launches, touched, written
 
 ALIGN = 256  # bytes between values: what the widest access and the libraries ask for
 
@@ -46,44 +46,55 @@ def _arena(plan: Plan, reuse: bool) -> tuple[tuple[tuple[int, int], ...], int]:
 def _donate(plan: Plan, donatable: frozenset[int]) -> tuple[tuple[int, int], ...]:
     """Outputs that may be written over a leaf: of its size, and written when nobody reads it any more."""
     pairs: list[tuple[int, int]] = []
-    free = set(donatable) - set(plan.outputs)
-    reads: dict[int, list[int]] = {}
-    for i, step in enumerate(plan.steps):
-        for s in touched(step):
-            reads.setdefault(s, []).append(i)
+    uses = _Uses(plan.steps)
+    free: dict[tuple[int, int], list[int]] = {}
+    for leaf in sorted(set(donatable) - set(plan.outputs)):
+        if not plan.slots[leaf].host:
+            free.setdefault(_size(plan.slots[leaf]), []).append(leaf)
     writer = {s: i for i, step in enumerate(plan.steps) for s in written(step)}
     for out in dict.fromkeys(plan.outputs):
-        if out not in writer:
-            continue
-        at = writer[out]
-        for leaf in sorted(free):
-            if _alike(plan.slots[leaf], plan.slots[out]) and _free(
-                plan.steps, max(reads.get(leaf, [-1])), at, out, leaf
-            ):
-                pairs.append((out, leaf))
-                free.remove(leaf)
-                break
+        alike = free.get(_size(plan.slots[out]), []) if out in writer else []
+        found = next((leaf for leaf in alike if uses.free(leaf, writer[out], out)), None)
+        if found is not None:
+            pairs.append((out, found))
+            alike.remove(found)
     return tuple(pairs)
 
 
-def _alike(leaf: Slot, out: Slot) -> bool:
-    """True if the elements of both lie at the same bytes."""
-    return leaf.nbytes == out.nbytes and leaf.dtype.size == out.dtype.size and not leaf.host
+def _size(slot: Slot) -> tuple[int, int]:
+    """Where it is equal for two values, the elements of both lie at the same bytes."""
+    return slot.nbytes, slot.dtype.size
 
 
-def _free(steps: Sequence[Step], last: int, at: int, out: int, leaf: int) -> bool:
-    """True if the leaf, last read by step `last`, is needed no more when step `at` writes the output."""
-    return last < at or (last == at and _in_place(steps[at], out, leaf))
+class _Uses:
+    """Which step uses each slot last, and which launches of a step use it."""
+
+    def __init__(self, steps: Sequence[Step]):
+        self.last: dict[int, int] = {}
+        self.launches: dict[tuple[int, int], list[Launch]] = {}
+        for i, step in enumerate(steps):
+            self.last |= dict.fromkeys(touched(step), i)
+            for launch in launches(step):
+                for s in dict.fromkeys(launch.slots):
+                    self.launches.setdefault((i, s), []).append(launch)
+
+    def free(self, leaf: int, at: int, out: int) -> bool:
+        """True if the leaf is needed no more when step `at` writes the output."""
+        last = self.last.get(leaf, -1)
+        return last < at or (last == at and self._in_place(at, out, leaf))
+
+    def _in_place(self, step: int, out: int, leaf: int) -> bool:
+        """True if the kernel reads the leaf only where it writes the output, and before. Members of a batch run in any
+        order: no other may read it.
+        """
+        readers = self.launches.get((step, leaf), [])
+        return len(readers) == 1 and out in readers[0].slots and _over(readers[0], out, leaf)
 
 
-def _in_place(step: Step, out: int, leaf: int) -> bool:
-    """True if the kernel reads the leaf only where it writes the output, and before. Members of a batch run in any
-    order: no other may read it.
-    """
-    readers = [s for s in launches(step) if leaf in s.slots]
-    if len(readers) != 1 or readers[0].slots.count(leaf) != 1 or out not in readers[0].slots:
+def _over(launch: Launch, out: int, leaf: int) -> bool:
+    """True if a kernel may write an output over a leaf that it reads."""
+    if launch.slots.count(leaf) != 1:
         return False
-    (launch,) = readers
     names = {s: p.name for p, s in zip(launch.kernel.params, launch.slots, strict=True)}
     body = list(statements(launch.kernel.body))
     if any(isinstance(s, Fold | Gather) for s in body):
@@ -117,8 +128,9 @@ def conflicts(plan: Plan) -> list[str]:
             apart = lives[s][1] < lives[t][0] or lives[t][1] < lives[s][0]
             if not apart and at < other + plan.slots[t].nbytes and other < at + plan.slots[s].nbytes:
                 found.append(f"slots {s} and {t} share bytes of the arena at steps {lives[s]} and {lives[t]}")
+    uses = _Uses(plan.steps)
     for out, leaf in plan.donated:
-        if leaf in lives and not _free(plan.steps, lives[leaf][1], lives[out][0], out, leaf):
+        if leaf in lives and not uses.free(leaf, lives[out][0], out):
             found.append(
                 f"slot {out} is written over slot {leaf} at step {lives[out][0]}, read until step {lives[leaf][1]}"
             )
