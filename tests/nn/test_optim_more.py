@@ -131,6 +131,8 @@ EVERY = {
     "RAdam": lambda p: optim.RAdam(p, lr=0.1, betas=(0.9, 0.9)),  # takes another way from some step on
     "NAdam": lambda p: optim.NAdam(p, lr=0.1),
     "LAMB": lambda p: optim.LAMB(p, lr=0.1),
+    "Rprop": lambda p: optim.Rprop(p, lr=0.1),
+    "ASGD": lambda p: optim.ASGD(p, lr=0.1),
     "Adafactor": lambda p: optim.Adafactor(p, lr=0.1),
     "AdamW8bit": lambda p: optim.AdamW8bit(p, lr=0.1),
     "rounded by chance": lambda p: optim.AdamW(p, lr=0.1, stochastic_rounding=True),
