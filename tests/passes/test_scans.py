@@ -11,7 +11,7 @@ from flame.ir.op import Kind, Op
 from flame.ir.target import CPU, CUDA
 from flame.passes import scans as passes
 from flame.passes.scans import LONG, scans
-from tests.support import assert_close, check, compiled, oracle, run_cpu, run_cuda_on_numpy
+from tests.support import assert_close, check, compiled, kernels, oracle, run_cpu, run_cuda_on_numpy
 from tests.table import TABLE, arity, signatures
 
 SCANS = [o for o in TABLE if o.kind is Kind.SCAN]
@@ -141,3 +141,10 @@ def test_a_scan_may_be_written_over_what_it_reads():
         check(roots, run_cuda_on_numpy(roots, given, donatable=(x,)), given, 100)
     turned = (apply("cumsum", apply("flip", x, axes=(1,)), axis=1, reverse=False),)
     assert not compiled(turned, CUDA, (x,)).plan.donated
+
+
+def test_lines_that_lie_apart_are_walked_a_few_at_a_time():
+    """Many lines a power of two apart drive each other out of a cache; columns side by side share their lines."""
+    x = nd.leaf(nd.fresh(), (256, 1024), dt.float32)
+    assert [k.layout.vector for k in kernels((apply("cumsum", x, axis=1, reverse=False),), CPU)] == [4]
+    assert [k.layout.vector for k in kernels((apply("cumsum", x, axis=0, reverse=False),), CPU)][-1] == 16
