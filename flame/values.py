@@ -256,7 +256,7 @@ def _known_or_computable(order: Sequence[Node]) -> None:
             )
 
 
-def _free(value: Value) -> bool:
+def _free(value: Value | None) -> bool:
     """True for memory that only one node has and nobody outside sees."""
     return isinstance(value, Buffer) and _holders.get(id(value)) == 1 and not value.lent
 
@@ -284,10 +284,10 @@ def _retained(
     found = _kept.get(full)
     if found is None:
         futures = {*direct, *(n for n in differentiate() if n in places)}
-        found = tuple(tuple(places[n] for n in some) for some in _chosen(order, given, set(roots), futures, again))
+        kept, dropped = _chosen(order, given, set(roots), futures, again)
+        found = tuple(places[n] for n in kept), tuple(places[n] for n in dropped)
     _remember(_kept, full, found)
-    kept, dropped = ([order[i] for i in some] for some in found)
-    return kept, dropped
+    return [order[i] for i in found[0]], [order[i] for i in found[1]]
 
 
 def _chosen(
@@ -430,20 +430,26 @@ def _run(
         outputs = ready.executable.run(given, line, observe)
     except LinAlgError as problem:  # the plan does not know whose graph it is
         raise located(problem, targets, set(inputs)) from None
-    plan = ready.executable.plan
-    made: dict[int, Entry] = dict(zip(plan.outputs, outputs, strict=True))
-    if ready.recipe is not None:
-        leaves = {s: inputs[i] for s, i in zip(plan.leaves, ready.inputs, strict=True)}
-        origin = origin_of(ready.recipe, leaves, made, ready.executable.device)
-        for s, node in origin.given.items():
-            if s in made:
-                put(node, made[s])
-        made |= {s: Forgotten(origin, s) for s, _ in ready.recipe.needs}
-        outputs = [made[s] for s in ready.recipe.roots]
+    found = _entries(ready, inputs, outputs) if ready.recipe else outputs
     if due:
-        judge(due, dict(zip(targets, outputs, strict=False)), get, ready.executable.device)
+        known = {n: v for n, v in zip(targets, found, strict=False) if not isinstance(v, Forgotten)}
+        judge(due, known, get, ready.executable.device)
     for i in ready.donors:
         put(inputs[i], Donated(line))
-    for node, value in zip(targets, outputs, strict=False):
+    for node, value in zip(targets, found, strict=False):
         put(node, value)
     return outputs[len(targets) :]
+
+
+def _entries(ready: Ready, inputs: Sequence[Node], outputs: Sequence[Value]) -> list[Value | Forgotten]:
+    """What stands for each root of a plan that does not keep them all."""
+    plan, recipe = ready.executable.plan, ready.recipe
+    assert recipe is not None
+    made: dict[int, Value | Forgotten] = dict(zip(plan.outputs, outputs, strict=True))
+    leaves = {s: inputs[i] for s, i in zip(plan.leaves, ready.inputs, strict=True)}
+    origin = origin_of(recipe, leaves, made, ready.executable.device)
+    for s, node in origin.given.items():
+        if s in made:
+            put(node, made[s])
+    made |= {s: Forgotten(origin, s) for s, _ in recipe.needs}
+    return [made[s] for s in recipe.roots]

@@ -8,8 +8,6 @@ results. It is the same kernel on the same values with the same arguments, so th
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
-from operator import or_
 
 from flame.ir.graph import readers, toposort
 from flame.ir.loop import Fold, statements
@@ -32,7 +30,7 @@ def recompute(plan: Plan, values: Values, roots: Values, again: Again) -> tuple[
     order = toposort(roots)
     homes, bits = _homes(order, again.regions), _late(order, again.regions)
     found = [homes.get(n, ()) for n in values]
-    late = [reduce(or_, (bits.get(values[s], 0) for s in written(step)), 0) for step in plan.steps]
+    late = [_any(bits.get(values[s], 0) for s in written(step)) for step in plan.steps]
     stay = dict.fromkeys(s for i, s in enumerate(plan.outputs) if i not in again.forgotten)
     makers = _makers(plan, found, late, stay)
     plan, recipe = _forget(plan, makers, found, stay) if again.forgotten else (plan, None)
@@ -40,6 +38,13 @@ def recompute(plan: Plan, values: Values, roots: Values, again: Again) -> tuple[
     for past in again.pasts:
         run.add(past)
     return *run.planned(late), recipe
+
+
+def _any(bits: Iterable[int]) -> int:
+    found = 0
+    for each in bits:
+        found |= each
+    return found
 
 
 def _homes(order: list[Node], regions: Regions) -> dict[Node, Home]:

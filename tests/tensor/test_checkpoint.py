@@ -203,13 +203,51 @@ def test_integers_and_masks_pass_through():
     assert (x.grad.tolist(), mask.tolist()) == ([3.0, 0.0], [True, False])
 
 
-def test_under_validation():
+@pytest.mark.parametrize("read_first", [False, True])
+def test_under_validation(read_first):
     x = flame.tensor(np.ones((8, 8), np.float32), requires_grad=True)
     w = flame.tensor(np.full((8, 8), 0.1, np.float32), requires_grad=True)
     with flame.config(validate=True):
-        checkpoint(lambda t: (t @ w).tanh() @ w, x).sum().backward()
+        loss = (checkpoint(lambda t: (t @ w).tanh() @ w, x) ** 2).sum()
+        if read_first:
+            loss.item()
+        loss.backward()
         flame.realize(x.grad, w.grad)
     assert np.isfinite(w.grad.numpy()).all()
+
+
+def test_a_value_inside_can_be_read_after_it_was_forgotten():
+    x, seen = flame.tensor(np.ones((64, 64), np.float32), requires_grad=True), []
+
+    def f(t):
+        seen.append((t @ t).exp())
+        return (seen[0] @ t).sin()
+
+    loss = (checkpoint(f, x / 64) ** 2).sum()
+    loss.item()
+    np.testing.assert_allclose(seen[0].numpy(), np.exp(np.full((64, 64), 1 / 64)), rtol=1e-6)
+    loss.backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_two_optimizers_may_take_turns_on_what_one_loss_left():
+    """The first step gives weights away that forgotten values of the second one's gradients are made of."""
+    found = []
+    for wrap in (plain, checkpoint):
+        gc.collect()
+        a, b = weights()[:2]
+        first, second = flame.optim.SGD([a], lr=0.1), flame.optim.SGD([b], lr=0.1)
+        x = flame.tensor(np.random.default_rng(1).normal(size=(256, WIDTH)).astype(np.float32))
+        for _ in range(2):
+            loss = wrap(block(b, b), wrap(block(a, b), x)).square().mean()
+            loss.item()
+            loss.backward()
+            for optimizer in (first, second):
+                optimizer.step()
+                optimizer.zero_grad()
+        found.append([a.numpy(), b.numpy()])
+    for p, q in zip(*found):
+        np.testing.assert_array_equal(p, q)
 
 
 def test_sequential():
