@@ -1,5 +1,8 @@
 """Random graphs give the oracle's numbers: fused or not, with memory reused or not, on the CPU and as CUDA kernels."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
@@ -10,11 +13,13 @@ from flame.config import config
 from flame.ir import show
 from flame.ir.graph import substitute, toposort
 from flame.ir.node import Node, fresh, leaf
+from flame.ir.target import CUDA
 from tests.cpu.random_graphs import graphs
 from tests.support import oracle, run_cpu, run_cuda_on_numpy, run_gpu
 from tests.table import TABLE
 
 MOST_CANDIDATES = 16  # a number beyond a kernel's last begins again at its first
+EVERY = replace(CUDA, libraries=CUDA.libraries | {"convolution", "attention", "attention_stats", "attention_grad"})
 QUIET = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 LONG = settings(QUIET, derandomize=False, print_blob=True)
 
@@ -73,6 +78,13 @@ def test_graphs_on_the_cpu(case):
 @given(graphs())
 def test_graphs_as_cuda_kernels(case):
     as_cuda(case)
+
+
+@settings(QUIET, max_examples=60)
+@given(graphs())
+def test_graphs_with_every_library(case):
+    """Convolutions and attention are calls, by their meaning; what is around them is laid as a library lays it."""
+    compare(case, partial(run_cuda_on_numpy, target=EVERY), "CUDA, every library")
 
 
 def twins(case, count: int) -> tuple[tuple[Node, ...], dict[Node, np.ndarray]]:
