@@ -168,7 +168,10 @@ def _carrying(k: Kernel, chunks: int, v: int, target: Target) -> Layout:
     lanes = -(-chunks // items)
     lanes = 1 << (lanes - 1).bit_length() if lanes <= WARP else _warps(lanes)
     lanes = min(lanes, 1024 if target.cc >= (9, 0) else 512)
-    at = Layout(lanes, max(1, BESIDE // lanes), False, -(-chunks // lanes), v, True, ahead=1)
+    beside = (
+        BESIDE if target.cc >= (9, 0) else BESIDE // 2
+    )  # where two turns may be interleaved, for twice the registers
+    at = Layout(lanes, max(1, beside // lanes), False, -(-chunks // lanes), v, True, ahead=1)
     stage = ring(replace(k, layout=at)).stage
     room = SHARED.get(target.cc, LEAST_SHARED) if target.cc >= (8, 0) else 0
     return replace(at, ahead=max(0, min(AHEAD, room // max(1, stage) - 1)))
