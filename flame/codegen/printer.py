@@ -148,7 +148,7 @@ class _Kernel:
         self.loads(s.body)
         self.block(s.body)
         if looped and any(isinstance(inner, loop.Scan) for inner in s.body):
-            self.emit(*self.target.again())
+            self.emit(*self.target.again(self.k))
         self.pad -= looped
         if not self.target.lanes_are_loops and any(isinstance(inner, loop.Stage) for inner in s.body):
             self.emit("barrier()")

@@ -1,6 +1,7 @@
 """What windows over several axes put back is one sum over the taps of all: nothing between the axes is written."""
 
 from math import prod
+from typing import Any
 
 from flame.ir.graph import transform
 from flame.ir.node import Node, apply
@@ -18,9 +19,10 @@ def _together(n: Node) -> Node:
     if n.op.name != "sum" or (back := n.src[0]).op.name != "unskew" or (inner := back.src[0]).op.name != "sum":
         return n
     (x,) = inner.src
-    kept = [a for a in range(len(x.shape)) if a not in inner["axes"]]
-    axes = sorted((*inner["axes"], *(kept[a] for a in n["axes"])))
+    first, second = tuple[int, ...](inner["axes"]), tuple[int, ...](n["axes"])
+    kept = [a for a in range(len(x.shape)) if a not in first]
+    axes = sorted((*first, *(kept[a] for a in second)))
     if back["fill"] != 0 or prod(x.shape[a] for a in axes) > TAPS:
         return n
-    attrs = {**dict(back.attrs), "axis": kept[back["axis"]], "taps": kept[back["taps"]]}
+    attrs: dict[str, Any] = {**dict(back.attrs), "axis": kept[back["axis"]], "taps": kept[back["taps"]]}
     return apply("sum", apply("unskew", x, **attrs), axes=tuple(axes))
