@@ -88,15 +88,22 @@ def _rewritten(loops: list[Loop], made: list[set[Node]], named: dict[Node, Node]
         new = [n for n in toposort(needs) if n in named and n in here - ready]
         known = {n: named[n] for n in ready}
         body: list[Statement] = []
+        places = _places(needs, set(new))
         for n in new:
-            body.append(Keep(named[n], _substituted(n, known)))
+            body.append(Keep(named[n], _substituted(n, {m: m for m in places - {n}} | known)))
             known[n] = named[n]
         for s in loop.body:
             assert not isinstance(s, Loop) and hasattr(s, "value")
-            body.append(replace(s, value=_substituted(s.value, known)))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+            body.append(replace(s, value=_substituted(s.value, {m: m for m in places} | known)))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
         ready |= set(new)
         out.append(replace(loop, body=tuple(body)))
     return out
+
+
+def _places(values: list[Node], new: set[Node]) -> set[Node]:
+    """The loads whose index reads a value that this loop names: all loads of a loop come before its names."""
+    loads = (n for n in toposort(values) if n.op.name == "load" and n.src)
+    return {n for n in loads if not new.isdisjoint(toposort(n.src))}
 
 
 def _substituted(root: Node, known: dict[Node, Node]) -> Node:

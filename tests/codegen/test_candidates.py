@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from flame import compiler
@@ -166,3 +167,15 @@ def test_the_knob(given, value):
 def test_what_the_knob_is_not():
     with pytest.raises(ConfigError, match="tune"), config(tune="third"):
         pass
+
+
+def test_a_position_may_come_from_a_value_that_is_kept():
+    """Loads come before the names of what is kept: a load at a place that a kept value tells must not read its name."""
+    x = nd.leaf(903, (3, 4), dt.float32)
+    top = nd.expand(nd.reshape(apply("max", x, axes=(1,)), (3, 1)), (3, 4))
+    total = apply("sum", apply("exp", x - top), axes=(1,))
+    whole = nd.cast(x, dt.int64)
+    place = apply("minimum", apply("maximum", whole, nd.like(whole, 0)), nd.like(whole, 2))
+    roots = (total, apply("gather", x, place, axis=0))
+    values = {x: np.arange(12, dtype=np.float32).reshape(3, 4) - 5}
+    check(roots, run_cuda_on_numpy(roots, values), values, 10)

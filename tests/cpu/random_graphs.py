@@ -82,7 +82,7 @@ def overflows(op: Op, attrs: dict[str, Any], src: list[Value]) -> bool:
 
 def rounds(op: Op) -> bool:
     """False for operators whose result is exact wherever it can be represented."""
-    return op.dtype is rules.floating and op.grad is not None and op.kind is Kind.ELEMENTWISE and not stepped(op)
+    return op.dtype is rules.floating and op.grad is not None and not (op.kind is Kind.ELEMENTWISE and stepped(op))
 
 
 def stepped(op: Op) -> bool:
