@@ -5,7 +5,7 @@ shifts, warps through shared memory; what all that came before fold to is then p
 Items follow one another, and so do the rounds of a row that is too long to be visited at once: the carry goes on.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from flame.codegen.spell import Speller
 from flame.ir.graph import substitute
@@ -42,7 +42,7 @@ class _Printed:
         for (i, v), x in made.items():
             self.emit(f"{sp.own(acc, i, v)} = {x}")
 
-    def ordered(self, count: int) -> Iterable[int]:
+    def ordered(self, count: int) -> Sequence[int]:
         """Numbers below `count` in the order of the walk."""
         return range(count)[:: -1 if self.s.reverse else 1]
 

@@ -166,7 +166,7 @@ class MultiHeadAttention(Module):
             if attn_mask is not None or key_padding_mask is not None or self.bias_k is not None or self.add_zero_attn:
                 raise FlameError("MultiHeadAttention: with a cache there are no masks and no added keys")
             pair, mask = cache.append(*pair), additive(cache.hidden(query.shape[1], query.device))
-        out_BHLD, weights = self._attend(q_BHLD, *pair, mask, need_weights, causal)
+        out_BHLD, weights = self._attend(q_BHLD, pair[0], pair[1], mask, need_weights, causal)
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         output = self.out_proj(out_BHLD.transpose(1, 2).reshape(*query.shape[:2], self.embed_dim))

@@ -7,6 +7,7 @@ parameter: its plan is found by the traces' numbers and by what they read.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flame.ir.graph import fingerprint, substitute, toposort
 from flame.ir.node import Node
@@ -31,7 +32,7 @@ class Recipe:
 
 
 def recipe(
-    given: Sequence[Tensor], pairs: Sequence[tuple[Tensor, Tensor]], numbers: Mapping[object, Tensor]
+    given: Sequence[Tensor], pairs: Sequence[tuple[Tensor, Tensor]], numbers: Mapping[Any, Tensor]
 ) -> Recipe | None:
     """What `pairs` (old, new) make of the stand-ins; None where they read or draw more than these and the numbers."""
     place = {id(t): i for i, t in enumerate(given)}

@@ -1,4 +1,4 @@
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 # Numba's internals are made at run time, where no type checker sees them.
 """Printed CUDA kernels to machine code, with no GPU needed: Numba's CUDA compiler to PTX, an assembler to a cubin.
 
@@ -39,7 +39,7 @@ def compile_cuda(source: str, name: str, signature: tuple[str, ...], options: tu
     return assemble(ptx_cuda(source, name, signature, options), machine(signature, options))
 
 
-def machine(signature: tuple[str, ...], options: tuple) -> tuple[int | str, ...]:
+def machine(signature: tuple[str, ...], options: tuple) -> tuple:
     """The compute capability to compile for: tensor maps come with what only (9, 0, "a") itself runs."""
     cc = tuple(dict(options)["cc"])
     return (*cc, "a") if "map" in signature else cc

@@ -88,8 +88,8 @@ def _bind(spec: MatmulSpec, ordinal: int, place: Place | None = None) -> Callabl
     offsets = [(a + size * starts[0], b + size * starts[1], out) for a, b, out in turns]
     plans: dict[tuple[int, int, int], Callable] = {}
     if place is not None and 2 * prod(spec.batch) * spec.m * spec.n * spec.k >= TIMED_FROM:
-        likely = tuple(alignment(256 + o) for o in offsets[0])  # buffers begin at multiples of 256 bytes
-        plans[likely] = fastest(inner, out_stride, likely, place, spec)
+        a, b, out = (alignment(256 + o) for o in offsets[0])  # buffers begin at multiples of 256 bytes
+        plans[a, b, out] = fastest(inner, out_stride, (a, b, out), place, spec)
 
     def run(a, b, out, stream=None):
         for da, db, do in offsets:
