@@ -775,8 +775,8 @@ class Methods:
         """A leaf with a copy of `data`, in the dtype and on the device of this tensor."""
     def new_zeros(self, *size: Any, dtype: DType | None = ..., device: str | Device | None = ..., requires_grad: _bool = ...) -> Tensor:
         """0 everywhere, in the dtype and on the device of this tensor."""
-    def nextafter(self, other: Any) -> Tensor:
-        """The number next to the first in the direction of the second. Elementwise, of broadcast shape, differentiable where the function is."""
+    def nextafter(self, other: Tensor) -> Tensor:
+        """The number next to the first in the direction of the second, in the dtype in which both meet."""
     def nextafter_(self, other: Any) -> Tensor:
         """`nextafter` in place: this handle takes the result; tensors made from it before keep their values."""
     def nonzero(self, *, as_tuple: _bool = ...) -> Any:
