@@ -19,11 +19,12 @@ class Donated:
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """Stands where a value is that waits in the host's memory; it comes back when it is read."""
+    """Stands where a value is that waits in the host's memory; it comes back when it is read or asked for."""
 
     memory: Buffer
     wait: Callable[[], None]  # until it is there
     device: Device
+    coming: tuple[Buffer, Callable[[], None]] | None = None  # memory of the device, and how later work waits for it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,11 +130,29 @@ def get(node: Node) -> Value | None:
 
 def _back(node: Node, value: Hosted) -> Buffer:
     """A value comes back from the host; later work waits for it."""
-    value.wait()
-    buffer, arrive = value.device.fetch(value.memory, value.memory.line)
+    buffer, arrive = value.coming or _fetched(value)
     arrive()
     put(node, buffer)
     return buffer
+
+
+def _fetched(value: Hosted) -> tuple[Buffer, Callable[[], None]]:
+    value.wait()
+    return value.device.fetch(value.memory, value.memory.line)
+
+
+def ask_for(node: Node) -> None:
+    """Let a value that waits on the host begin to come back, beside the work that is queued from now on."""
+    waiting = on_host(node)
+    if waiting is not None and waiting.coming is None:
+        put(node, replace(waiting, coming=_fetched(waiting)))
+
+
+def ask_no_more(node: Node) -> None:
+    """Give up the memory of a value that was asked for and is not read yet."""
+    waiting = on_host(node)
+    if waiting is not None:
+        put(node, replace(waiting, coming=None))
 
 
 def send_to_host(node: Node, device: Device) -> None:

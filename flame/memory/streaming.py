@@ -5,11 +5,14 @@ need everything on the device at once.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
+from weakref import ReferenceType, ref
 
 from flame.autograd.checkpoint import Whole, whole
 from flame.autograd.tree import leaves
+from flame.errors import OutOfMemoryError
 from flame.ir.held import Partial
 from flame.ir.node import Node
 from flame.memory.checkpointing import Policy, matching
@@ -18,7 +21,7 @@ from flame.nn.module import Module
 from flame.recording import is_grad_enabled
 from flame.runtime.device import Device
 from flame.tensor import Tensor, realize, send_away
-from flame.values import on_host, put, send_to_host
+from flame.values import ask_for, ask_no_more, get, on_host, put, send_to_host
 
 
 def offload_modules(model: Module, policy: Policy | None = None, *, parameters: bool = False) -> list[str]:
@@ -76,24 +79,55 @@ def _tensors(value: Any) -> list[Tensor]:
     return [t for t in leaves(value) if isinstance(t, Tensor)]
 
 
+_latest: dict[Device, "ReferenceType[Streamed]"] = {}  # the region that went to the host last
+
+
 class Streamed(Whole):
-    """A region whose gradients are computed where they are asked for, from arguments that come back for that."""
+    """A region whose gradients are computed where they are asked for, from arguments that come back for that.
+
+    What the region before this one needs comes back while this one's gradients are computed: it is likely the next.
+    """
 
     device: Device
+    before: "ReferenceType[Streamed] | None"
 
     def leave(self, device: Device) -> None:
         """The arguments wait on the host from now on."""
-        self.device = device
+        self.device, self.before = device, _latest.get(device)
+        _latest[device] = ref(self)
         for n in self.given:
             send_to_host(n, device)
 
     def gradients(self, given: Mapping[int, Node]) -> Partial:
-        waiting = {n: there for n in self.inputs if (there := on_host(n))}
+        waiting = {n: replace(there, coming=None) for n in self.inputs if (there := on_host(n))}
+        for n in waiting:
+            get(n)  # its copy is queued before that of what comes next
+        following = self._ask()
         parts = super().gradients(given)
         made = [None if n is None else Tensor(n, self.device) for n in parts]
-        realize(*[t for t in made if t is not None])
+        try:
+            realize(*[t for t in made if t is not None])
+        except OutOfMemoryError:
+            if not following:
+                raise
+            for n in following:
+                ask_no_more(n)
+            realize(*[t for t in made if t is not None])
         for n, there in waiting.items():
             put(n, there)  # a value never changes: what is on the host is still it
         return (
             parts if is_grad_enabled() else tuple(None if t is None else t.node for t in made)
         )  # leaves hold no graph
+
+    def _ask(self) -> list[Node]:
+        """What the region before needs begins to come back, as far as there is memory for it."""
+        region = None if self.before is None else self.before()
+        asked: list[Node] = []
+        for n in () if region is None else region.inputs:
+            if on_host(n):
+                try:
+                    ask_for(n)
+                except OutOfMemoryError:
+                    break
+                asked.append(n)
+        return asked

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import flame
-from flame import nn, optim
+from flame import nn, optim, values
 from flame.errors import OutOfMemoryError
-from flame.memory import offload_modules
+from flame.memory import offload_modules, streaming
 from flame.runtime import devices
 from flame.tensor import is_away
 from flame.utils.checkpoint import apply_checkpointing, remove_checkpointing
@@ -144,6 +144,41 @@ def test_a_model_that_exceeds_the_limit_trains():
             else:
                 assert np.isfinite(train(model, x, optimizer, 2)).all()
         del model, optimizer
+
+
+def test_what_the_next_block_needs_comes_back_beside_the_work_of_this_one(monkeypatch):
+    model, x = made()
+    offload_modules(model, parameters=True)
+    loss = model(x).logsumexp(-1).mean()
+    loss.item()
+    events: list[str] = []
+    spy(monkeypatch, streaming, "ask_for", events)
+    spy(monkeypatch, streaming, "realize", events)
+    spy(monkeypatch, values, "_fetched", events)
+    loss.backward()
+    blocks = "".join({"ask_for": "a", "_fetched": "f", "realize": "|"}[e] for e in events).split("|")
+    needed = len(list(model.blocks[0].parameters())) + 1  # and the argument
+    first, *others, last = blocks[: LAYERS + 1]
+    assert first == "f" * needed + "af" * needed  # the last block's own, then what the one before it needs
+    assert all(set(part) <= {"a", "f"} and part.count("a") == part.count("f") for part in others)  # nobody else waits
+    assert "a" not in blocks[LAYERS - 1] and "f" not in last
+
+
+def test_where_memory_ends_nothing_is_asked_for_ahead(monkeypatch):
+    model, x = made()
+    expected = slope(model, x.requires_grad_())
+    offload_modules(model)
+
+    def refused(node):
+        raise OutOfMemoryError("no room for what comes later")
+
+    monkeypatch.setattr(streaming, "ask_for", refused)
+    np.testing.assert_allclose(slope(model, x), expected, rtol=1e-3, atol=1e-7)
+
+
+def spy(monkeypatch, module, name, events):
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: events.append(name) or real(*args))
 
 
 def test_second_derivatives_and_frozen_models_go_through():
