@@ -3,8 +3,8 @@
 """Printed CPU kernels to machine code, and machine code to callables.
 
 Compiling needs Numba; loading needs llvmlite only, because `import numba` takes as long as compiling many kernels.
-Numba types and lowers the kernel to LLVM code. From there FLAME goes its own way: it promises LLVM that rounds of a
-loop are independent, gives the function a plain C signature, optimizes once for the host CPU and keeps the object.
+The text is lowered by `lower.py`, or by Numba where it is more than the printed language. From there FLAME goes its
+own way: it promises LLVM that rounds of a loop are independent, optimizes once for the host CPU and keeps the object.
 """
 
 import ctypes
@@ -50,7 +50,7 @@ def compile_cpu(source: str, name: str, signature: tuple[str, ...]) -> bytes:
     path = cache.source_file(source, name)
     try:
         with LOCK:
-            return _emit_object(_lower(_function(source, name, str(path)), signature))
+            return _emit_object(_compiled(source, name, signature))
     except Exception as problem:
         raise CompileError(_message(problem, name, str(path))) from problem
 
@@ -77,7 +77,55 @@ def _message(problem: Exception, name: str, path: str) -> str:
     return f"kernel {name} did not compile: {why} ({where}); please report it with this file"
 
 
-# Numba's part.
+# To LLVM: straight from the text, or by Numba.
+
+
+def _compiled(source: str, name: str, signature: tuple[str, ...]) -> tuple:
+    """(The kernel's LLVM module, libraries that it calls)."""
+    return lowered(source, name, signature) or _by_numba(source, name, signature)
+
+
+def lowered(source: str, name: str, signature: tuple[str, ...]) -> tuple | None:
+    """(The LLVM module of a text of the printed language, no libraries), or None for what only Numba can compile."""
+    from numba.core import fastmathpass
+    from numba.core.cpu_options import FastMathOptions
+    from numba.core.errors import TypingError
+
+    from flame.runtime import lower, prelude_cpu
+
+    try:
+        module = lower.lower(source, name, _arguments(signature), functools.partial(getattr, prelude_cpu), _rule)
+    except (lower.UnsupportedError, TypingError):
+        return None
+    fastmathpass.rewrite_module(module, FastMathOptions(FAST_MATH))
+    _mark_loops(module)
+    return module, ()
+
+
+def _rule(name: str) -> Callable | None:
+    """How a call of an intrinsic is typed and emitted, as `lower` asks; None for a name that is none."""
+    from numba.core.registry import cpu_target
+
+    from flame.runtime import prelude_cpu
+
+    typing = getattr(getattr(prelude_cpu, name), "_defn", None)
+    if typing is None:
+        return None
+
+    def rule(*kinds: Any) -> tuple:
+        signature, emit = typing(cpu_target.typing_context, *kinds)
+        return signature.return_type, signature.args, lambda b, values, context, _: emit(context, b, signature, values)
+
+    return rule
+
+
+def _arguments(signature: tuple[str, ...]) -> list:
+    """Numba's type of each argument, begin, end and n the first."""
+    import numba
+
+    narrow = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+    kinds = {"address": numba.int64, "bool": numba.boolean, **dict.fromkeys(narrow, numba.float32)}
+    return [numba.int64] * 3 + [kinds[s] if s in kinds else getattr(numba, s) for s in signature]
 
 
 @functools.cache
@@ -97,16 +145,13 @@ def _library_class():
     return CatchingLibrary
 
 
-def _lower(function: Callable, signature: tuple[str, ...]) -> tuple:
+def _by_numba(source: str, name: str, signature: tuple[str, ...]) -> tuple:
     """(Numba's LLVM module with the kernel's C function added, libraries that it calls)."""
-    import numba
     from numba.core import compiler, types
     from numba.core.cpu_options import FastMathOptions
     from numba.core.registry import cpu_target
 
-    narrow = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
-    kinds = {"address": numba.int64, "bool": numba.boolean, **dict.fromkeys(narrow, numba.float32)}
-    arguments = [numba.int64] * 3 + [kinds[s] if s in kinds else getattr(numba, s) for s in signature]
+    function, arguments = _function(source, name, str(cache.source_file(source, name))), _arguments(signature)
     typing, target = cpu_target.typing_context, cpu_target.target_context
     typing.refresh()
     target.refresh()
@@ -270,9 +315,8 @@ def _emit_object(lowered: tuple) -> bytes:
 
 def assembly(source: str, name: str, signature: tuple[str, ...]) -> str:
     """The kernel's assembly code, for people and tests."""
-    path = str(cache.source_file(source, name))
     with LOCK:
-        return _machine().emit_assembly(optimized(_lower(_function(source, name, path), signature)))
+        return _machine().emit_assembly(optimized(_compiled(source, name, signature)))
 
 
 @functools.cache

@@ -82,11 +82,11 @@ def _by_value(ptx: str, parameter: str) -> str:
 def lowered(source: str, name: str, signature: tuple[str, ...]):
     """The LLVM module of a text of the printed language, or None for one that only Numba can compile."""
     _numba()
-    from flame.runtime import cuda_lower
+    from flame.runtime import lower
 
     try:
-        return cuda_lower.lower(source, name, _arguments(signature), *_prelude())
-    except cuda_lower.UnsupportedError:
+        return lower.lower(source, name, _arguments(signature), *_prelude())
+    except lower.UnsupportedError:
         return None
 
 

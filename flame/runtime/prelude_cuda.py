@@ -18,7 +18,7 @@ from flame.runtime.cuda_emit import F64, FAST, SIZE, VALUE, constant
 
 device = jit(device=True, forceinline=True, fastmath=FAST)  # a printed function that a printed kernel calls
 
-EMITTERS: dict = {}  # name -> rule of every intrinsic made so far, for cuda_lower
+EMITTERS: dict = {}  # name -> rule of every intrinsic made so far, for lower
 COMBINES = "add|mul|maximum|minimum|logical_or|logical_and"
 
 

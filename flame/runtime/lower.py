@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from flame.runtime.cuda_emit import F32, F64, I1, I8, I32, I64, VOID, constant
-
+I1, I8, I32, I64 = (ir.IntType(n) for n in (1, 8, 32, 64))
+F32, F64, VOID = ir.FloatType(), ir.DoubleType(), ir.VoidType()
+constant = ir.Constant
 KINDS = {types.boolean: I1, types.int8: I8, types.uint8: I8, types.int16: ir.IntType(16), types.int32: I32}
 KINDS |= {types.int64: I64, types.uint64: I64, types.float32: F32, types.float64: F64}
 FLOATS = (types.float32, types.float64)
@@ -123,6 +124,7 @@ class Lowering:
             self.values[parameter.arg] = Value(kind, bits)
         self._body(tree)
         self.b.ret_void()
+        self.entry.position_at_end(self.entry.block)  # emitters may have put memory of their own there
         self.entry.branch(body)
         return made
 

@@ -2,13 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from flame.errors import CompileError
 from flame.ir import dtype as dt
-from flame.ir.plan import Code
-from flame.ir.target import CUDA
-from flame.runtime import cache, cuda_compile
+from flame.ir.plan import Code, Launch
+from flame.ir.target import CPU, CUDA
+from flame.runtime import cache, cpu_compile, cuda_compile
 from flame.runtime.cuda_emit import targeting
 from tests.runtime.printed import source
 from tests.support import compiled
@@ -161,3 +162,44 @@ def test_branches_loops_and_functions_of_the_file():
 @pytest.mark.parametrize("text", ["    if n:\n        p = 1\n", "    while n:\n        n -= 1\n", "    x = 1, 2.0\n"])
 def test_what_is_no_truth_or_no_tuple_of_one_type_is_left_to_numba(text):
     assert lowered(f"def k(n, p):\n{text}    q = p\n", *K) is None
+
+
+# --- the CPU: both ways run here --------------------------------------------------------------------------------------
+def run_on_the_cpu(name: str, dtype: dt.DType, build) -> list[bytes]:
+    """What the kernels of a workload leave in memory, compiled by `build`."""
+    made = compiled(EVERYTHING[name]((48, 96), dtype).roots, CPU)
+    rng, memory = np.random.default_rng(3), []
+    for slot in made.plan.slots:
+        values = rng.standard_normal(slot.nbytes // slot.dtype.size + 1)
+        array = (
+            np.abs(values).astype(slot.dtype.numpy) if slot.dtype.is_float else np.zeros(values.shape, slot.dtype.numpy)
+        )
+        memory.append(np.ascontiguousarray(array))
+    for step in made.plan.steps:
+        assert isinstance(step, Launch)
+        code = made.codes[step.kernel]
+        run = cpu_compile.load_cpu(
+            cpu_compile._emit_object(build(code.source, code.name, code.signature)), code.name, code.signature
+        )
+        arguments = [
+            float(memory[s][0]) if p.by_value else memory[s].ctypes.data
+            for p, s in zip(step.kernel.params, step.slots, strict=True)
+        ]
+        run(0, code.extent, code.extent, *arguments)
+    return [m.tobytes() for m in memory]
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_on_the_cpu_it_computes_the_bits_that_numbas_way_does(name):
+    for dtype in (dt.float32, dt.bfloat16):
+        here, there = (run_on_the_cpu(name, dtype, build) for build in (cpu_compile.lowered, cpu_compile._by_numba))
+        assert here == there
+
+
+def test_on_the_cpu_what_is_more_than_the_language_is_numbas():
+    text = (
+        "from flame.runtime.prelude_cpu import store1_int64\n\n\ndef k(begin, end, n, a0):\n    x = n if n > 2 else 3\n"
+    )
+    text += "    store1_int64(a0, 0, x)\n"
+    assert cpu_compile.lowered(text, "k", ("address",)) is None
+    assert cpu_compile.compile_cpu(text, "k", ("address",))
