@@ -315,7 +315,8 @@ def test_a_worker_init_fn_runs_once_in_each_worker(tmp_path):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 import flame
 from flame.data import DataLoader
 from tests.data.sets import Squares, Told
