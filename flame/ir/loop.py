@@ -159,6 +159,13 @@ class Kernel:
         return self.body[0]
 
 
+def free_stores(kernel: "Kernel") -> list[Store]:
+    """The stores of a kernel of free elements that does nothing else; none where it does."""
+    outer = kernel.outer
+    stores = [s for s in outer.body if isinstance(s, Store)]
+    return stores if outer.role is Role.SPREAD and len(stores) == len(outer.body) else []
+
+
 def statements(body: Iterable[Statement]) -> Iterator[Statement]:
     for s in body:
         yield s

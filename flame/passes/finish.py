@@ -5,7 +5,7 @@ from math import prod
 
 from flame.ir.graph import toposort
 from flame.ir.library import FinishedSpec, MatmulSpec
-from flame.ir.loop import Kernel, Loop, Role, Store, scalars
+from flame.ir.loop import Kernel, Loop, free_stores, scalars
 from flame.ir.node import Node
 from flame.ir.plan import Call, Launch, Plan, Step, touched
 from flame.ir.target import Target
@@ -64,7 +64,8 @@ def _finished(call: Call, launch: Launch, simple: Scalars) -> Call | None:
 def _elementwise(kernel: Kernel, spec: MatmulSpec) -> bool:
     """True if the kernel visits each element of the product once, and folds nothing."""
     outer = kernel.outer
-    free = outer.role is Role.SPREAD and all(isinstance(s, Store) and s.guard is None for s in outer.body)
+    stores = free_stores(kernel)
+    free = bool(stores) and all(s.guard is None for s in stores)
     ordered = [p.written for p in kernel.params] == sorted(p.written for p in kernel.params)
     whole = outer.extent == prod((*spec.batch, spec.m, spec.n)) and spec.n > 1
     return free and ordered and whole and shape(spec) is not None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from flame.ir.graph import rebuild, toposort
-from flame.ir.loop import Kernel, Loop, Role, Statement, Store, scalars
+from flame.ir.loop import Kernel, Loop, Role, Statement, Store, free_stores, scalars
 from flame.ir.node import Node, apply, const, var, where
 from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
@@ -32,9 +32,8 @@ def pieces(plan: Plan, target: Target, simple: Scalars) -> Plan:
 
 def branched(kernel: Kernel, simple: Scalars) -> Kernel:
     """The kernel with a branch for each segment of the axis that is cut most often."""
-    outer = kernel.outer
-    stores = [s for s in outer.body if isinstance(s, Store)]
-    if outer.role is not Role.SPREAD or len(stores) < len(outer.body):
+    outer, stores = kernel.outer, free_stores(kernel)
+    if not stores:
         return kernel
     cuts: dict[Axis, dict[Node, int]] = {}
     for n in toposort(v for s in stores for v in scalars(s)):

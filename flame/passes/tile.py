@@ -10,7 +10,7 @@ from math import prod
 
 from flame.ir import group
 from flame.ir.graph import substitute, toposort, transform
-from flame.ir.loop import Kernel, Loop, Param, Role, Stage, Statement, Store, scalars
+from flame.ir.loop import Kernel, Loop, Param, Role, Stage, Statement, Store, free_stores, scalars
 from flame.ir.node import Node, apply, const, var
 from flame.ir.plan import Plan, map_kernels
 from flame.ir.target import Target
@@ -64,9 +64,8 @@ def tile(plan: Plan, target: Target, simple: Scalars) -> Plan:
 
 def tiled(kernel: Kernel, simple: Scalars) -> Kernel:
     """The kernel with its transposed loads staged, those that agree on their axis."""
-    outer = kernel.outer
-    stores = [s for s in outer.body if isinstance(s, Store)]
-    if outer.role is not Role.SPREAD or len(stores) < len(outer.body):
+    outer, stores = kernel.outer, free_stores(kernel)
+    if not stores:
         return kernel
     across: dict[Axis, list[Node]] = {}
     for n in toposort(v for s in stores for v in scalars(s)):

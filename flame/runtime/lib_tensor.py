@@ -87,11 +87,13 @@ def bind(spec: MatmulSpec, tile: Tile, code: Code, function: cuda.Function, proc
     assert found is not None
     tiles = sizes(tile, found, 0)[0]
     blocks = min(tiles, processors // tile.cluster) * tile.cluster
-    numbers = (ctypes.c_int64 * 8)(*sizes(tile, found, blocks))
-    more = (ctypes.c_int64 * max(1, len(code.signature) - 10))()
+    told = sizes(tile, found, blocks)
+    numbers = (ctypes.c_int64 * len(told))(*told)
+    count = len(code.signature) + 1 - 3 - len(told)  # n is no part of the signature; three are maps
+    more = (ctypes.c_int64 * max(1, count))()
     shapes, offsets = matrices(tile, found), (2 * spec.a.offset, 2 * spec.b.offset, 0)
-    tell = [ctypes.addressof(numbers) + 8 * i for i in range(8)]
-    behind = [ctypes.addressof(more) + 8 * i for i in range(len(code.signature) - 10)]
+    tell = [ctypes.addressof(numbers) + 8 * i for i in range(len(told))]
+    behind = [ctypes.addressof(more) + 8 * i for i in range(count)]
 
     @lru_cache(MOST_PLACES)
     def packed(*addresses: int) -> Callable[..., None]:
