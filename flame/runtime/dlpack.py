@@ -74,14 +74,16 @@ class _Versioned(ctypes.Structure):
 
 FORMS: dict[bytes, type[_Managed] | type[_Versioned]] = {b"dltensor_versioned": _Versioned, b"dltensor": _Managed}
 
-_new = ctypes.pythonapi.PyCapsule_New
-_new.restype, _new.argtypes = ctypes.py_object, [c_void_p, c_char_p, c_void_p]
-_rename = ctypes.pythonapi.PyCapsule_SetName
-_rename.restype, _rename.argtypes = ctypes.c_int, [ctypes.py_object, c_char_p]
-_is = ctypes.pythonapi.PyCapsule_IsValid
-_is.restype, _is.argtypes = ctypes.c_int, [c_void_p, c_char_p]
-_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-_pointer.restype, _pointer.argtypes = c_void_p, [c_void_p, c_char_p]
+
+def _python(name: str, answer: Any, *takes: Any) -> Any:
+    """A function of Python's C interface of our own: `ctypes.pythonapi.NAME` is one object, declared by every library."""
+    return ctypes.PYFUNCTYPE(answer, *takes)((name, ctypes.pythonapi))
+
+
+_new = _python("PyCapsule_New", ctypes.py_object, c_void_p, c_char_p, c_void_p)
+_rename = _python("PyCapsule_SetName", ctypes.c_int, ctypes.py_object, c_char_p)
+_is = _python("PyCapsule_IsValid", ctypes.c_int, c_void_p, c_char_p)
+_pointer = _python("PyCapsule_GetPointer", c_void_p, c_void_p, c_char_p)
 
 
 # --- giving -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import array
 import copy
+import ctypes
 import gc
 import io
 import pickle
@@ -231,6 +232,15 @@ def test_memory_lives_as_long_as_somebody_reads_it():
     del t
     gc.collect()
     assert told == ["done"]
+
+
+def test_another_library_declares_the_same_functions_its_own_way(monkeypatch):
+    """As cuDNN's frontend does: `ctypes.pythonapi.NAME` is one object for the whole process."""
+    shared = ctypes.pythonapi.PyCapsule_GetPointer
+    monkeypatch.setattr(shared, "argtypes", [ctypes.py_object, ctypes.c_char_p])
+    assert flame.from_dlpack(np.arange(3.0)).tolist() == [0, 1, 2]
+    monkeypatch.setattr(ctypes.pythonapi.PyCapsule_IsValid, "argtypes", [ctypes.py_object, ctypes.c_char_p])
+    assert flame.from_dlpack(np.arange(3.0)).tolist() == [0, 1, 2]
 
 
 def test_a_capsule_that_nobody_takes_lets_go_and_one_is_taken_once():
