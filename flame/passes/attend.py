@@ -4,7 +4,7 @@ from math import prod
 
 from flame.ir.dnn import AttentionGradSpec, AttentionSpec
 from flame.ir.library import View
-from flame.ir.node import Node, Shape, apply, reshape
+from flame.ir.node import Node, Shape, apply, expand, reshape
 from flame.ir.target import Target
 from flame.passes.operand import operand
 from flame.passes.simplify import Scalars
@@ -38,7 +38,8 @@ def attention_stats(node: Node, target: Target, simple: Scalars) -> Node | None:
 def attention_grad(node: Node, target: Target, simple: Scalars) -> Node | None:
     """One gradient's part of the call that makes all three."""
     g, q, k, v, out, stats, *mask = node.src
-    made = _forward(node, (q, k, v, *mask), target, simple)
+    scores = (q.shape[-2], k.shape[-2])  # the library's gradient of a mask of one row for all queries is wrong
+    made = _forward(node, (q, k, v, *(expand(m, (*m.shape[:-2], *scores)) for m in mask)), target, simple)
     if made is None:
         return None
     forward, memory = made

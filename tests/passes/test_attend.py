@@ -155,3 +155,15 @@ def test_blocks_hold_the_scores_of_few_queries(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     plan = compiler.compile_graph(roots, CUDA).plan
     assert max(prod(s.shape) for s in plan.slots) == 2 * 64 * 64
+
+
+def test_a_mask_of_one_row_is_spread_for_the_gradient_alone() -> None:
+    """cuDNN's gradient of a mask of one row for all queries is wrong: by 13 times the largest value, on an H200."""
+    q, k, v = (nd.leaf(i, (2, 4, 6, 8), HALF) for i in range(3))
+    attrs = {"scale": 0.35, "causal": False}
+    y = apply("attention", q, k, v, nd.leaf(3, (2, 1, 1, 6), HALF), **attrs)
+    roots = (y, gradients(y, ones(y), [q])[0])
+    made = libraries(roots, TARGET, Scalars())
+    masks = {n["routine"]: n["spec"] for n in toposort(made) if n.op.name == "call"}
+    assert masks["attention"].mask == (2, 1, 1, 6)
+    assert masks["attention_grad"].forward.mask == (2, 1, 6, 6)
