@@ -76,7 +76,7 @@ FORMS: dict[bytes, type[_Managed] | type[_Versioned]] = {b"dltensor_versioned": 
 
 
 def _python(name: str, answer: Any, *takes: Any) -> Any:
-    """A function of Python's C interface of our own: `ctypes.pythonapi.NAME` is one object, declared by every library."""
+    """A function of Python's C interface, for us alone: `ctypes.pythonapi.NAME` is one object that all share."""
     return ctypes.PYFUNCTYPE(answer, *takes)((name, ctypes.pythonapi))
 
 
