@@ -66,8 +66,8 @@ def describe_grad(spec: AttentionGradSpec, whole: AttentionSpec, graph: Any) -> 
     f = spec.forward
     q, k, v = read(f, graph)
     g, out = (lib_cudnn.tensor(graph, f.out_shape, strides(view, f.out_shape), f.dtype) for view in (spec.g, spec.out))
-    rows = (*f.out_shape[:3], 1)
-    stats = lib_cudnn.tensor(graph, rows, contiguous((*whole.out_shape[:3], 1)), "float32")
+    rows = (*f.out_shape[:3], 1)  # side by side in a piece too: it has all heads, or is of one example
+    stats = lib_cudnn.tensor(graph, rows, contiguous(rows), "float32")
     told, more = options(f, graph)
     made = graph.sdpa_backward(
         q=q, k=k, v=v, o=out, dO=g, stats=stats, use_deterministic_algorithm=spec.deterministic, **told
