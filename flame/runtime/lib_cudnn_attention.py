@@ -13,7 +13,7 @@ from flame.runtime.choice import Place
 
 Shape = tuple[int, ...]
 FEW = 2  # plans that are timed: each takes half a second to build
-PIECE = 2**28  # bytes that a deterministic gradient may need beside its operands: larger ones are done in pieces
+PIECE = 2**29  # bytes that a deterministic gradient may need beside its operands: larger ones are done in pieces
 
 
 def strides(view: View, shape: Shape) -> Shape:
@@ -107,7 +107,7 @@ def pieces(spec: AttentionGradSpec) -> tuple[int, int]:
     >>> sizes = dict(batch=4, heads=16, shared=16, queries=4096, keys=4096, width=128, depth=128)
     >>> f = AttentionSpec("bfloat16", **sizes, scale=1.0, causal=False, q=view, k=view, v=view)
     >>> pieces(AttentionGradSpec(f, view, view))
-    (1, 4)
+    (1, 8)
     >>> pieces(AttentionGradSpec(f, view, view, deterministic=False))
     (4, 16)
     """

@@ -124,13 +124,14 @@ def test_gradients_are_the_same_bits_every_time() -> None:
 
 
 def test_memory_grows_with_the_length_alone() -> None:
-    x = flame.randn(1, 8, 8192, 64, device="cuda").bfloat16().realize()
+    x = flame.randn(1, 16, 8192, 64, device="cuda").bfloat16().realize()
     q, k, v = (x.clone().detach().requires_grad_() for _ in range(3))
     F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
     flame.cuda.reset_peak_memory_stats()
     before = flame.cuda.memory_allocated()
     flame.realize(q.grad, k.grad, v.grad)
-    assert flame.cuda.max_memory_allocated() - before < 8 * 8192 * 8192, "less than a byte for each score"
+    most = lib_cudnn_attention.PIECE + 2**27  # in one piece it would be 2 GB
+    assert flame.cuda.max_memory_allocated() - before < most < 16 * 8192 * 8192, "less than a byte for each score"
 
 
 def test_layers_reach_it() -> None:
