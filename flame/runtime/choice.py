@@ -135,14 +135,12 @@ def timed(place: Place, ways: Sequence[Way], sizes: Sequence[int], fills: Sequen
     buffers = [place.pool.buffer(max(n, 1), "timing ways") for n in sizes]
     for b, fill in zip(buffers, fills or [FILL] * len(buffers), strict=True):
         cuda.fill(b.address, fill, b.nbytes, place.stream)
+    workspace = place.pool.buffer(max((w.workspace for w in ways), default=1) or 1, "timing ways")
+    addresses = [*(b.address for b in buffers), workspace.address]
     found: dict[str, float] = {}
     for way in ways:
-        workspace = place.pool.buffer(max(way.workspace, 1), "timing ways")
-        addresses = [b.address for b in buffers]
         try:
-            found[way.name] = round(
-                _milliseconds(lambda w=way, a=addresses, s=workspace: w.run(*a, s.address), place), 5
-            )
+            found[way.name] = round(_milliseconds(functools.partial(way.run, *addresses), place), 5)
         except DeviceError:  # the library takes its word back: another way serves
             continue
     return found

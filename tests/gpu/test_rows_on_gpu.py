@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from flame.config import config
 from flame.ir import dtype as dt
 from tests.codegen.test_row_forms import shifted_sum
 from tests.support import check, kernels, run_gpu
@@ -29,7 +30,7 @@ def test_any_number_of_free_elements_from_any_offset(n, offset, dtype):
 @pytest.mark.parametrize("name", ["softmax", "layer_norm"])
 def test_rows_of_several_blocks(name, length, dtype):
     work = EVERYTHING[name]((17, length), dtype)
-    assert kernels(work.roots)[0].layout.cluster > 1
+    assert kernels(work.roots)[0].layout.cluster > 1 or config.tune != "off"  # a tuner may take one block
     on_a_gpu(work, 300)
 
 
