@@ -130,7 +130,7 @@ def test_memory_grows_with_the_length_alone() -> None:
     flame.cuda.reset_peak_memory_stats()
     before = flame.cuda.memory_allocated()
     flame.realize(q.grad, k.grad, v.grad)
-    most = lib_cudnn_attention.PIECE + 2**27  # in one piece it would be 2 GB
+    most = lib_cudnn_attention.PIECE + 10 * x.nbytes  # the workspace of a piece, and values as large as x
     assert flame.cuda.max_memory_allocated() - before < most < 16 * 8192 * 8192, "less than a byte for each score"
 
 
