@@ -135,7 +135,7 @@ def timed(place: Place, ways: Sequence[Way], sizes: Sequence[int], fills: Sequen
     buffers = [place.pool.buffer(max(n, 1), "timing ways") for n in sizes]
     for b, fill in zip(buffers, fills or [FILL] * len(buffers), strict=True):
         cuda.fill(b.address, fill, b.nbytes, place.stream)
-    workspace = place.pool.buffer(max((w.workspace for w in ways), default=1) or 1, "timing ways")
+    workspace = place.pool.buffer(max([1, *(w.workspace for w in ways)]), "timing ways")
     addresses = [*(b.address for b in buffers), workspace.address]
     found: dict[str, float] = {}
     for way in ways:
